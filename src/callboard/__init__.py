@@ -1,0 +1,60 @@
+"""Training callbacks for every Python training loop.
+
+``from callboard import callbacks`` has Keras's callbacks under Keras's names; ``callboard.Run``
+puts them around a loop that you write yourself; ``callboard.torch.Model`` has Keras's
+``compile`` and ``fit`` for a PyTorch module. Importing this package imports no framework.
+"""
+
+from callboard import callbacks as callbacks
+from callboard._core.callback import Callback as Callback
+from callboard._core.checks import ConfigurationWarning as ConfigurationWarning
+from callboard._core.errors import CallboardError as CallboardError
+from callboard._core.errors import ConfigurationError as ConfigurationError
+from callboard._core.errors import DataError as DataError
+from callboard._core.errors import FileFormatError as FileFormatError
+from callboard._core.errors import HookError as HookError
+from callboard._core.errors import MetricNotFoundError as MetricNotFoundError
+from callboard._core.errors import NonFiniteError as NonFiniteError
+from callboard._core.errors import RunStateError as RunStateError
+from callboard._core.errors import UnknownArgumentError as UnknownArgumentError
+from callboard._core.errors import UnknownNameError as UnknownNameError
+from callboard._core.errors import UnsupportedError as UnsupportedError
+from callboard._core.every import Every as Every
+from callboard._core.journal import Decision as Decision
+from callboard._core.journal import Journal as Journal
+from callboard._core.logs import Logs as Logs
+from callboard._core.monitor import Best as Best
+from callboard._core.monitor import Patience as Patience
+from callboard._core.run import Run as Run
+from callboard._core.trainable import Trainable as Trainable
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Best",
+    "Callback",
+    "CallboardError",
+    "ConfigurationError",
+    "ConfigurationWarning",
+    "DataError",
+    "Decision",
+    "Every",
+    "FileFormatError",
+    "HookError",
+    "Journal",
+    "Logs",
+    "MetricNotFoundError",
+    "NonFiniteError",
+    "Patience",
+    "Run",
+    "RunStateError",
+    "Trainable",
+    "UnknownArgumentError",
+    "UnknownNameError",
+    "UnsupportedError",
+    "__version__",
+    "callbacks",
+]
+
+# The run knows no callback by name: here, at the front door, it learns how to show progress.
+Run.progress_display = callbacks.ProgbarLogger

@@ -1,0 +1,225 @@
+"""The base class of all callbacks: hooks that do nothing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+
+from callboard._core.errors import RunStateError, UnknownArgumentError, nearest
+
+if TYPE_CHECKING:
+    from callboard._core.logs import Logs
+    from callboard._core.run import Run
+
+__all__ = ["ALIASES", "HOOKS", "Callback", "is_default"]
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def _default(method: _F) -> _F:
+    """Mark a hook as one that does nothing, in the way that Keras's own dispatcher looks for."""
+    method.__dict__["_is_default"] = True
+    return method
+
+
+def is_default(method: object) -> bool:
+    """Say whether a hook is one of the base class's, so that calling it would do nothing."""
+    return getattr(method, "_is_default", False)
+
+
+class Callback:
+    """What one subclasses to act during training: override the hooks you need.
+
+    The hooks and their arguments are those of ``keras.callbacks.Callback``; epochs and batches
+    count from 0. ``logs`` is the shared, mutable mapping of metrics: what a callback adds to it in
+    ``on_epoch_end`` is seen by the callbacks after it, and by the history and log files.
+
+    Attributes:
+        model: What is being trained: the ``Model``, or for a ``Run`` around a loop of your own a
+            view of your module with ``stop_training``, ``optimizer``, ``get_weights``.
+        params: ``{"verbose": int, "epochs": int, "steps": int | None}``.
+        run: The :class:`Run` this callback takes part in.
+        order: Callbacks run by rising order, equal ones as listed. Those that read the finished
+            logs (files, history, progress) have 10 and more; give -10 to one that adds a metric
+            which others monitor, and its place in the list does not matter.
+        adds: Names that this callback adds to the logs. None says that it may add any: a monitor
+            that is not known then is not an error before the first epoch has shown.
+        rate_control: "sets" if it sets the learning rate whatever it was, "scales" if it changes
+            the one there is. Two callbacks that control the rate get in each other's way.
+
+    Example:
+        >>> class Printer(Callback):
+        ...     def on_epoch_end(self, epoch, logs=None):
+        ...         print(f"epoch {epoch}: loss {logs['loss']:.2f}")
+        >>> from callboard.testing import ScriptedRun
+        >>> _ = ScriptedRun([0.5, 0.25], monitor="loss").play(Printer())
+        epoch 0: loss 0.50
+        epoch 1: loss 0.25
+
+    Source: Keras 3.15 ``keras.callbacks.Callback``; ``on_exception``, ``close``, ``state_dict`` and
+        ``load_state_dict`` are ours.
+    """
+
+    order: ClassVar[int] = 0
+    adds: ClassVar[tuple[str, ...] | None] = None
+    rate_control: Literal["", "sets", "scales"] = ""
+
+    model: Any = None
+    params: Mapping[str, Any] = {}
+    _run: Run | None = None
+    _used: bool = False
+
+    def __new__(cls, *_args: object, **options: object) -> Self:
+        _check_options(cls, options)
+        return super().__new__(cls)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    @property
+    def run(self) -> Run:
+        """The run this callback takes part in."""
+        if self._run is None:
+            raise RunStateError(
+                f"{type(self).__name__} takes part in no run yet; "
+                "give it to Model.fit(callbacks=[...]) or Run(callbacks=[...])"
+            )
+        return self._run
+
+    def set_run(self, run: Run | None) -> None:
+        """Take part in a run, called before everything else; with None, the run is over.
+
+        State of an earlier run is forgotten, so that an object may be used again; state that came
+        by ``load_state_dict`` since then is kept.
+        """
+        if run is None:
+            self._used = True
+            return
+        if self._used:
+            self.reset()
+        self._run = run
+
+    def reset(self) -> None:
+        """Forget the run before; called when a run begins with an object that was in one."""
+
+    def set_model(self, model: object) -> None:
+        """Receive what is being trained."""
+        self.model = model
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Receive the run's ``verbose``, ``epochs`` and ``steps``."""
+        self.params = params
+
+    def check(self) -> None:
+        """Raise if this callback cannot work in ``self.run``; called before the first batch."""
+
+    def writes(self) -> Iterable[Path]:
+        """Return the files and folders this callback will write, so that no two write one."""
+        return ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that this callback needs to go on later: JSON values and NumPy arrays."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: ARG002 - for subclasses
+        """Continue exactly where the callback that gave ``state`` stood."""
+        self._used = False
+
+    @_default
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Called once, before the first epoch. ``logs`` is empty."""
+
+    @_default
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Called once, when training ends by itself or by request, with the last epoch's logs."""
+
+    @_default
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called before an epoch's first batch. ``logs`` is empty."""
+
+    @_default
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called after an epoch and its validation, with their metrics (``loss``, ``val_loss``)."""
+
+    @_default
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a training batch. ``logs`` is empty."""
+        self.on_batch_begin(batch, logs)
+
+    @_default
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a training batch, with the epoch's running means."""
+        self.on_batch_end(batch, logs)
+
+    @_default
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Older name of ``on_train_batch_begin``."""
+
+    @_default
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Older name of ``on_train_batch_end``."""
+
+    @_default
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Called before an evaluation, also the validation inside an epoch. ``logs`` is empty."""
+
+    @_default
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Called after an evaluation with its metrics, without the ``val_`` of the epoch's logs."""
+
+    @_default
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch of an evaluation. ``logs`` is empty."""
+
+    @_default
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a batch of an evaluation, with its running means."""
+
+    @_default
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Called before a prediction. ``logs`` is empty."""
+
+    @_default
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Called after a prediction. ``logs`` is empty."""
+
+    @_default
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch of a prediction. ``logs`` is empty."""
+
+    @_default
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a batch of a prediction, with its ``outputs``."""
+
+    @_default
+    def on_exception(self, error: BaseException) -> None:
+        """Called when training ends by an error, Ctrl-C or a signal; ``close`` follows."""
+
+    @_default
+    def close(self) -> None:
+        """Called last, however the run ended: close files, let go of resources."""
+
+
+HOOKS = tuple(name for name, member in vars(Callback).items() if is_default(member))
+"""The names of all hooks: the base class is the only list of them."""
+
+ALIASES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
+"""Hooks whose default calls an older one."""
+
+
+def _check_options(cls: type[Callback], options: Mapping[str, object]) -> None:
+    """Name a misspelt keyword argument and the one that was probably meant."""
+    if not options:
+        return
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    allowed = [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_POSITIONAL]
+    for name in options:
+        if name not in allowed:
+            raise UnknownArgumentError(
+                f"{cls.__name__} has no argument {name!r}.{nearest(name, allowed)} "
+                f"Allowed: {', '.join(allowed) or 'none'}"
+            )

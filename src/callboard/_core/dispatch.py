@@ -1,0 +1,193 @@
+"""Which hooks fire, in what order, at what cost."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from callboard._core.callback import ALIASES, HOOKS, Callback, is_default
+from callboard._core.errors import ConfigurationError, HookError
+
+__all__ = ["CallbackList"]
+
+Hook = Callable[..., None]
+
+_ENDED = ("on_exception", "close")
+
+
+class CallbackList(Callback):
+    """Many callbacks seen as one. A hook that none of them overrides costs an empty call.
+
+    For each hook the methods that are really overridden are collected once, at construction. An
+    error raised in one carries a note that names the callback and the hook. ``on_exception`` and
+    ``close`` reach the callbacks in reverse order, all of them, whatever the others raise.
+
+    Args:
+        callbacks: Callbacks, or anything with Keras's callback methods; lists in it are flattened.
+            They are sorted by their ``order``; equal ones keep the order of the list.
+
+    Raises:
+        ConfigurationError: If one is a class, no callback at all, or given twice.
+
+    Example:
+        >>> class Greeter(Callback):
+        ...     def on_train_begin(self, logs=None):
+        ...         print("hello")
+        >>> callbacks = CallbackList([Greeter(), [Callback()]])
+        >>> callbacks.on_train_begin()
+        hello
+        >>> callbacks.idle("on_train_batch_end")
+        True
+    """
+
+    def __init__(self, callbacks: Iterable[Any] = ()) -> None:
+        self.callbacks = tuple(sorted(_flattened(callbacks), key=_order))
+        self.resolve()
+
+    def resolve(self) -> None:
+        """Look anew which hooks are overridden: a callback may decide that by what it has seen."""
+        for hook in HOOKS:
+            calls = tuple(filter(None, (_overridden(each, hook) for each in self.callbacks)))
+            fan_out = _fan_out_to_all if hook in _ENDED else _fan_out
+            setattr(self, hook, fan_out(calls, hook) if calls else _nothing)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.callbacks)
+
+    def __len__(self) -> int:
+        return len(self.callbacks)
+
+    def idle(self, hook: str) -> bool:
+        """Say whether no callback overrides this hook."""
+        return getattr(self, hook) is _nothing
+
+    def hook(self, name: str) -> Hook | None:
+        """Return what to call for a hook, or None if no callback overrides it."""
+        return None if self.idle(name) else getattr(self, name)
+
+    def each(self, method: str, *arguments: object) -> None:
+        """Call a method that is not a hook (``set_model``, ``check``) on all that have it."""
+        for callback in self.callbacks:
+            call = getattr(callback, method, None)
+            if call is not None:
+                try:
+                    call(*arguments)
+                except BaseException as error:
+                    error.add_note(f"raised in {_name(call)}")
+                    raise
+
+
+def _flattened(callbacks: Any) -> Iterator[Any]:
+    seen: set[int] = set()
+    stack = [callbacks]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, CallbackList):
+            item = item.callbacks
+        if isinstance(item, list | tuple | set | frozenset):
+            stack.extend(reversed(tuple(item)))
+            continue
+        _check(item)
+        if id(item) in seen:
+            raise ConfigurationError(
+                f"the same {type(item).__name__} object is given twice; give it once, or make two"
+            )
+        seen.add(id(item))
+        yield item
+
+
+def _check(item: object) -> None:
+    if inspect.isclass(item):
+        raise ConfigurationError(
+            f"callbacks has the class {item.__name__} where an object is wanted; "
+            f"call it: {item.__name__}(...)"
+        )
+    if not callable(getattr(item, "set_model", None)):
+        raise ConfigurationError(
+            f"callbacks has {item!r}, which is no callback; "
+            "give objects whose class extends callboard.Callback, or a list of them"
+        )
+
+
+def _order(callback: object) -> int:
+    order: int = getattr(callback, "order", 0)
+    return order
+
+
+def _overridden(callback: object, hook: str) -> Hook | None:
+    method: Hook | None = getattr(callback, hook, None)
+    if method is not None and not is_default(method):
+        return method
+    return _overridden(callback, ALIASES[hook]) if hook in ALIASES else None
+
+
+def _nothing(*_arguments: object) -> None:
+    """Stand for a hook that no one overrides."""
+
+
+def _fan_out(calls: tuple[Hook, ...], hook: str) -> Hook:
+    """Return a function that calls each in turn; written out by arity, as this is the hot path."""
+
+    def fire(index: object, logs: object = None) -> None:
+        if logs is None:
+            logs = {}
+        call: Hook | None = None
+        try:
+            for call in calls:
+                call(index, logs)
+        except BaseException as error:  # noqa: BLE001 - goes on, with a note
+            raise _noted(error, call) from _cause(error)
+
+    def fire_logs_only(logs: object = None) -> None:
+        if logs is None:
+            logs = {}
+        call: Hook | None = None
+        try:
+            for call in calls:
+                call(logs)
+        except BaseException as error:  # noqa: BLE001 - goes on, with a note
+            raise _noted(error, call) from _cause(error)
+
+    takes_index = len(inspect.signature(getattr(Callback, hook)).parameters) == 3
+    return fire if takes_index else fire_logs_only
+
+
+def _fan_out_to_all(calls: tuple[Hook, ...], _hook: str) -> Hook:
+    """Return a function that calls each, last one first, and raises the first error at the end."""
+
+    def fire(*arguments: object) -> None:
+        first: BaseException | None = None
+        for call in reversed(calls):
+            try:
+                call(*arguments)
+            except BaseException as error:  # noqa: BLE001 - raised below, after all had their turn
+                noted = _noted(error, call)
+                if first is None:
+                    first = noted
+                else:
+                    first.add_note(f"then {noted!r} was raised in {_name(call)}")
+        if first is not None:
+            raise first
+
+    return fire
+
+
+def _noted(error: BaseException, call: Hook | None) -> BaseException:
+    """Return the error to raise: the same one with a note of where it came from.
+
+    A StopIteration that left a generator of the run would look like the end of the data.
+    """
+    where = _name(call)
+    if isinstance(error, StopIteration):
+        return HookError(f"{where} raised StopIteration, which a hook must not do")
+    error.add_note(f"raised in {where}")
+    return error
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    return error if isinstance(error, StopIteration) else error.__cause__
+
+
+def _name(call: object) -> str:
+    return str(getattr(call, "__qualname__", call))

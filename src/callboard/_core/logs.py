@@ -1,0 +1,150 @@
+"""The metrics that a hook receives, and the running means they come from."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, SupportsFloat
+
+__all__ = ["Logs", "Mean", "Means", "plain"]
+
+
+def plain(value: Any) -> Any:
+    """Return a Python float for anything that is one number, and everything else as it is.
+
+    Reading a value that lies on a device waits for the device.
+
+    Example:
+        >>> import numpy as np
+        >>> plain(np.float32(0.5)), plain(3), plain("note")
+        (0.5, 3.0, 'note')
+    """
+    if type(value) is float:
+        return value
+    if isinstance(value, numbers.Real):
+        return float(value)
+    shape = getattr(value, "shape", None)
+    if shape is None:
+        return float(value) if isinstance(value, SupportsFloat) else value
+    return (
+        float(value.item() if hasattr(value, "item") else value) if math.prod(shape) == 1 else value
+    )
+
+
+class Logs(MutableMapping[str, Any]):
+    """Metrics by name. A value that lies on a device becomes a float when it is read, and once.
+
+    Behaves like the dict that Keras passes to hooks: read it, add to it, ``dict(logs)`` it. What
+    one callback adds, the callbacks after it see. ``logs`` stays valid after the hook has returned.
+
+    Example:
+        >>> logs = Logs({"loss": Mean(total=3.0, weight=2.0)})
+        >>> logs["learning_rate"] = 0.1
+        >>> dict(logs)
+        {'loss': 1.5, 'learning_rate': 0.1}
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        self._values: dict[str, Any] = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._values[name]
+        if type(value) is not float:
+            value = self._values[name] = plain(value)
+        return value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __repr__(self) -> str:
+        return f"Logs({dict(self)})"
+
+    def copy(self) -> dict[str, Any]:
+        """Return a plain dict of the values, all read."""
+        return dict(self)
+
+
+class Mean:
+    """A weighted mean that is divided out when it is read. Immutable.
+
+    Args:
+        total: Sum of value times weight; a number or a 0-d array on any device.
+        weight: Sum of the weights, usually the number of samples; like ``total``.
+    """
+
+    __slots__ = ("total", "weight")
+
+    def __init__(self, total: Any, weight: Any) -> None:
+        self.total = total
+        self.weight = weight
+
+    def __float__(self) -> float:
+        total, weight = float(self.total), float(self.weight)
+        return total / weight if weight else math.nan
+
+
+class Means:
+    """Running means of named values, each weighted; arrays stay on their device.
+
+    A sum is never changed in place, so a ``Logs`` handed out earlier keeps its values.
+
+    Example:
+        >>> means = Means()
+        >>> means.add({"loss": 1.0}, weight=1)
+        >>> means.add({"loss": 4.0}, weight=2)
+        >>> dict(means.logs())
+        {'loss': 3.0}
+    """
+
+    __slots__ = ("_sums",)
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Mean] = {}
+
+    def add(self, values: Mapping[str, Any], weight: float) -> None:
+        """Add one batch's values, each the mean over ``weight`` samples."""
+        for name, value in values.items():
+            term = _summand(value) * weight
+            before = self._sums.get(name)
+            if before is None:
+                self._sums[name] = Mean(term, weight)
+            else:
+                self._sums[name] = Mean(before.total + term, before.weight + weight)
+
+    def logs(self) -> Logs:
+        """Return the means so far, not yet read from the device."""
+        return Logs(self._sums)
+
+
+def _summand(value: Any) -> Any:
+    """Return a number or array that may be summed for a whole epoch.
+
+    A graph of gradients is let go, and 16-bit values are widened: a sum of thousands of them
+    would stop growing.
+    """
+    if isinstance(value, numbers.Real):
+        return float(value)
+    detach = getattr(value, "detach", None)
+    if detach is not None:
+        value = detach()
+    itemsize = getattr(getattr(value, "dtype", None), "itemsize", 4)
+    return value if itemsize >= 4 else _widened(value)
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if hasattr(value, "float") else value.astype("float32")

@@ -1,0 +1,448 @@
+"""One training run: the loop's side of all callbacks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from callboard._core.callback import Callback
+from callboard._core.checks import check_configuration
+from callboard._core.dispatch import CallbackList
+from callboard._core.errors import ConfigurationError, DataError, RunStateError
+from callboard._core.history import History
+from callboard._core.journal import Decision, Journal
+from callboard._core.logs import Logs, Means
+from callboard._core.monitor import Mode
+from callboard._core.passes import Pass, Purpose
+from callboard._core.progress import Progress
+from callboard._core.samples import sample_count
+from callboard._core.signals import TerminationRequest
+from callboard._core.trainable import Trainable, trainable_of
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One training run around a loop that you write yourself.
+
+    ``with`` checks the configuration and begins; ``epochs()``, ``train()`` and ``validate()`` wrap
+    what your loop iterates over and call the hooks in Keras's order; ``log()`` takes the metrics.
+    However the block is left, every callback is closed; after an error or Ctrl-C each hears of
+    it by ``on_exception`` first, and the error goes on to the caller.
+
+    Args:
+        model: What is trained: a torch module; None for a loop over anything that logs
+            numbers. Then callbacks that need weights say so.
+        optimizer: The model's optimizer, for the learning rate.
+        epochs: Epochs in all, counted from 0.
+        callbacks: Callbacks, in any order; a list in the list is flattened.
+        initial_epoch: Epoch to begin with.
+        steps_per_epoch: Batches in an epoch, if the data does not say by ``len()``.
+        verbose: 0 silent, 1 live progress, 2 one line per epoch, "auto" as 1.
+        metrics: Names that will be logged and whether "min" or "max" is better (None if not
+            known). Makes a misspelt monitor an error before the first epoch.
+        validation: Whether the loop validates; None if that is to be seen.
+
+    Attributes:
+        callbacks: All callbacks, in the order in which they are called.
+        history: The :class:`History` of the run.
+        journal: The decisions that callbacks took, with their causes.
+        progress: Epoch, batch, step and samples done.
+        logs: Metrics of the current epoch as far as known, of the last one after its end.
+        stop_reason: Why an early end was asked for, or an empty string.
+        trainable: What callbacks may do to the model.
+        validated: Whether the current epoch has had a validation.
+        batches: Batches of the latest evaluation or prediction.
+        samples: The first batch of the latest pass of each kind ("train", "test"), to look at.
+
+    Raises:
+        ConfigurationError: On entering, for what surely cannot work.
+
+    Example:
+        >>> with Run(epochs=2, verbose=0) as run:
+        ...     for epoch in run.epochs():
+        ...         for batch in run.train([[1.0], [3.0]]):
+        ...             run.log(loss=batch[0])
+        >>> run.history.history
+        {'loss': [2.0, 2.0]}
+    """
+
+    progress_display: ClassVar[type[Callback] | None] = None
+    """The callback that shows progress unless ``verbose=0``; the package's front door sets it."""
+
+    def __init__(
+        self,
+        model: object = None,
+        optimizer: object = None,
+        *,
+        epochs: int = 1,
+        callbacks: Iterable[Any] = (),
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        verbose: int | str = "auto",
+        metrics: Mapping[str, Mode | None] | None = None,
+        validation: bool | None = None,
+        trainable: Trainable | None = None,
+        purpose: Purpose = "train",
+    ) -> None:
+        self.epoch_count = _whole(epochs, "epochs")
+        self.initial_epoch = _whole(initial_epoch, "initial_epoch")
+        self.steps = steps_per_epoch
+        self.metrics = metrics
+        self.validation = validation
+        self.purpose = purpose
+        self.verbose = _verbosity(verbose)
+        self.trainable = trainable or trainable_of(model, optimizer)
+        self.model = self.trainable.model
+        self.callbacks = self._with_defaults([callbacks])
+        self.history: History = next(c for c in self.callbacks if isinstance(c, History))
+        self.journal = Journal()
+        self.progress = Progress(epoch=initial_epoch)
+        self.next_epoch = self.initial_epoch
+        self.logs = Logs()
+        self.stop_reason = ""
+        self.validated = False
+        self.batches = 0
+        self.samples: dict[Purpose, Any] = {}
+        self._begun = self._ended = self._in_epoch = False
+        self._messages: list[str] | None = None
+        self._termination = TerminationRequest()
+        self._pass: Pass | None = None
+        self._train_means = Means()
+
+    def __repr__(self) -> str:
+        at = self.progress
+        return f"Run(epoch {at.epoch} of {self.epoch_count}, step {at.step})"
+
+    # ---- the loop's side -------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        if self._begun:
+            raise RunStateError("a Run is for one run; make a new one")
+        self._begun = True
+        try:
+            self.model.stop_training = False
+            self.callbacks.each("set_run", self)
+            self.callbacks.each("set_model", self.model)
+            self.callbacks.each(
+                "set_params",
+                {"verbose": self.verbose, "epochs": self.epoch_count, "steps": self.steps},
+            )
+            check_configuration(self)
+            self.callbacks.resolve()
+            self._termination.__enter__()
+            if self.purpose == "train":
+                self.callbacks.on_train_begin(Logs())
+        except BaseException as error:
+            self._tear_down(error)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None and self.purpose == "train":
+                self._close_passes()
+                if self._in_epoch:  # the user's loop was left by break
+                    self.stop_reason = self.stop_reason or "the loop was left"
+                    self._end_epoch()
+                self.callbacks.on_train_end(self.logs)
+        except BaseException as late:
+            error = late
+            raise
+        finally:
+            self._tear_down(error)
+
+    def epochs(self) -> Iterator[int]:
+        """Yield the epochs still to do, from 0; ends early when a callback asked to stop."""
+        self._require_begun("epochs")
+        while self.next_epoch < self.epoch_count and not self.stopping:
+            self._begin_epoch(self.next_epoch)
+            self.next_epoch += 1
+            if self.stopping:  # asked for by on_epoch_begin: the epoch does not take place
+                self._in_epoch = False
+                return
+            yield self.progress.epoch
+            self._end_epoch()
+            self._check_termination()
+
+    def train(self, data: Iterable[Any]) -> Iterator[Any]:
+        """Yield the training batches of one epoch, with the batch hooks around your loop's body.
+
+        A batch that your loop leaves by ``break`` counts if it has logged something.
+        """
+        if not self._in_epoch:
+            raise RunStateError("run.train(...) belongs inside `for epoch in run.epochs():`")
+        if self.steps is None and hasattr(data, "__len__"):
+            self.steps = len(data)  # type: ignore[arg-type] # it has, as was just asked
+        begun = self.progress.batch  # an epoch may take several passes
+        return self._iterate(data, Pass("train", self.callbacks, self._train_means, begun))
+
+    def validate(self, data: Iterable[Any]) -> Iterator[Any]:
+        """Yield the batches of a validation; what is logged becomes ``val_*`` of the epoch."""
+        self._require_begun("validate")
+        return self._iterate(data, Pass("test", self.callbacks))
+
+    def predict(self, data: Iterable[Any]) -> Iterator[Any]:
+        """Yield the batches of a prediction, with its hooks."""
+        self._require_begun("predict")
+        return self._iterate(data, Pass("predict", self.callbacks))
+
+    def log(
+        self,
+        metrics: Mapping[str, Any] | None = None,
+        /,
+        *,
+        weight: float | None = None,
+        **more: Any,
+    ) -> None:
+        """Add a batch's metrics to the means of the epoch, or of the validation.
+
+        Args:
+            metrics: Values by name: numbers or 0-d arrays, which stay on their device until read.
+            weight: Samples that the values are means over; by default the length of the batch.
+            **more: Further values by name.
+
+        Raises:
+            RunStateError: Outside of ``train()`` and ``validate()``.
+        """
+        current = self._pass
+        if current is None:
+            raise RunStateError(
+                "run.log(...) belongs inside the loop over run.train() or validate()"
+            )
+        if metrics:
+            more = {**metrics, **more}
+        if weight is None:
+            weight = sample_count(current.item)
+        current.means.add(more, weight)
+        current.took(steps=1, samples=int(weight))
+
+    def report(self, logs: Logs, *, steps: int, samples: int) -> None:
+        """Say what the running metrics are now, for a loop that keeps its own.
+
+        Args:
+            logs: The metrics of the pass so far, read when somebody reads them.
+            steps: Batches since the last report.
+            samples: Samples since the last report.
+        """
+        current = self._pass
+        if current is None:
+            raise RunStateError("run.report(...) belongs inside run.train() or validate()")
+        current.reported = logs
+        current.took(steps=steps, samples=samples)
+
+    # ---- the callbacks' side ---------------------------------------------------------------------
+
+    def stop(self, reason: str) -> None:
+        """Ask for an end after the current batch or epoch; the first reason is kept."""
+        self.stop_reason = self.stop_reason or reason
+        self.model.stop_training = True
+
+    @property
+    def stopping(self) -> bool:
+        """Whether an end was asked for: by ``stop``, or as in Keras by ``model.stop_training``."""
+        if self.model.stop_training and not self.stop_reason:
+            self.stop_reason = "a callback set model.stop_training"
+        return bool(self.stop_reason)
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the optimizer; setting it keeps the ratio between parameter groups."""
+        return self.trainable.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.trainable.learning_rate = value
+
+    @property
+    def metric_names(self) -> frozenset[str] | None:
+        """All names the epoch logs will have, ``val_*`` included; None where that is not known."""
+        if self.metrics is None or self.validation is None:
+            return None
+        names = set(self.metrics)
+        if self.validation:
+            names |= {f"val_{name}" for name in self.metrics}
+        if self._rate_is_controlled():
+            names.add("learning_rate")
+        for callback in self.callbacks:
+            adds = getattr(callback, "adds", None)
+            if adds is None and not CallbackList([callback]).idle("on_epoch_end"):
+                return None
+            names.update(adds or ())
+        return frozenset(names)
+
+    def decide(self, callback: Callback, action: str, cause: str, *, say: str = "") -> None:
+        """Record a callback's decision in the journal, and print ``say`` if there is something."""
+        self.journal.record(
+            Decision(
+                type(callback).__name__, action, self.progress.epoch, self.progress.step, cause
+            )
+        )
+        if say:
+            self.print(say)
+
+    def print(self, text: str) -> None:
+        """Print a line, at the end of an epoch below its line of progress."""
+        if self._messages is not None:
+            self._messages.append(text)
+        else:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+
+    # ---- inside ----------------------------------------------------------------------------------
+
+    def _with_defaults(self, callbacks: list[Any]) -> CallbackList:
+        given = CallbackList(callbacks)
+        defaults: list[Callback] = []
+        if not any(isinstance(callback, History) for callback in given):
+            defaults.append(History())
+        display = self.progress_display
+        if display and self.verbose and not any(isinstance(c, display) for c in given):
+            defaults.append(display())
+        return CallbackList([given, defaults]) if defaults else given
+
+    def _rate_is_controlled(self) -> bool:
+        return any(getattr(callback, "rate_control", "") for callback in self.callbacks)
+
+    def _require_begun(self, method: str) -> None:
+        if not self._begun or self._ended:
+            raise RunStateError(f"run.{method}() belongs inside `with Run(...) as run:`")
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self.progress.epoch = epoch
+        self.progress.batch = 0
+        self._train_means = Means()
+        self.logs = Logs()
+        self.validated = False
+        self._in_epoch = True
+        self.callbacks.on_epoch_begin(epoch, Logs())
+
+    def _end_epoch(self) -> None:
+        self._close_passes()
+        self._in_epoch = False
+        self.logs = Logs({name: self.logs[name] for name in sorted(self.logs)})
+        if self._rate_is_controlled():
+            # Added here, not by the callbacks that change it: so all see the rate of this epoch.
+            self.logs["learning_rate"] = self.learning_rate
+        self._messages = []
+        try:
+            self.callbacks.on_epoch_end(self.progress.epoch, self.logs)
+        finally:
+            messages, self._messages = self._messages, None
+            for message in messages:
+                self.print(message)
+
+    def _iterate(self, data: Iterable[Any], current: Pass) -> Iterator[Any]:
+        """Yield the items of data between the hooks of a pass; this is the hot path."""
+        self._close_passes(keep_training=current.kind != "train")
+        current.outer, self._pass = self._pass, current
+        current.begin()
+        training = current.kind == "train"
+        for item in data:
+            current.item = item
+            if not current.batch:
+                self.samples[current.kind] = item
+            if current.begin_batch is not None:
+                current.begin_batch(current.batch, Logs())
+            try:
+                yield item
+            except GeneratorExit:
+                current.left = True
+                raise
+            self._end_batch(current)
+            if training and self.stopping:
+                break
+        self._close_passes(keep_training=not training, last=current)
+
+    def _end_batch(self, current: Pass) -> None:
+        """Count what the loop's body did with an item, and call the end hook."""
+        steps, samples = current.count()
+        if current.kind == "train":
+            progress = self.progress
+            progress.batch = current.batch
+            progress.step += steps
+            progress.samples += samples
+        if current.end_batch is not None:
+            current.end_batch(current.batch - 1, current.logs())
+        if self._termination.pending:
+            self._check_termination()
+
+    def _close_passes(self, *, keep_training: bool = False, last: Pass | None = None) -> None:
+        """Finish the passes that are still open, each with its last batch if that has logged.
+
+        Args:
+            keep_training: A training pass that goes on after a validation inside it stays open.
+            last: Close no further than this one.
+        """
+        while self._pass is not None:
+            current = self._pass
+            if keep_training and current.kind == "train" and not current.left:
+                return
+            if current.item is not None and current.steps:
+                self._end_batch(current)
+            self._pass = current.outer
+            self._finish(current)
+            if current is last:
+                return
+
+    def _finish(self, current: Pass) -> None:
+        logs = current.logs()
+        if current.kind == "train":
+            if not current.batch:
+                raise DataError(
+                    f"run.train(...) got no batch in epoch {self.progress.epoch + 1}; a generator "
+                    "can be iterated once: pass a list or a loader, or make a new one every epoch"
+                )
+            self.logs.update(logs)
+        elif current.kind == "test":
+            self.validated = True
+            prefix = "val_" if self.purpose == "train" else ""
+            self.logs.update({prefix + name: value for name, value in logs.items()})
+            self.batches = current.batch
+            self.callbacks.on_test_end(Logs(logs))
+        else:
+            self.batches = current.batch
+            self.callbacks.on_predict_end(Logs())
+
+    def _check_termination(self) -> None:
+        if self._termination.pending:
+            raise SystemExit(self._termination.exit_status)
+
+    def _tear_down(self, error: BaseException | None) -> None:
+        """Close every callback; an error in closing adds a note to the error there is."""
+        self._ended = True
+        self._pass = None
+        try:
+            try:
+                if error is not None:
+                    self.callbacks.on_exception(error)
+            finally:
+                self.callbacks.close()
+        except BaseException as late:
+            if error is None:
+                raise
+            error.add_note(f"then {late!r} was raised while the run was closed")
+        finally:
+            self.callbacks.each("set_run", None)
+            self._termination.__exit__(None, None, None)
+
+
+def _whole(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigurationError(f"{name} must be a whole number, 0 or more; got {value!r}")
+    return value
+
+
+def _verbosity(verbose: int | str) -> int:
+    if verbose == "auto":
+        return 1
+    if verbose not in (0, 1, 2):
+        raise ConfigurationError(f"verbose must be 0, 1, 2 or 'auto'; got {verbose!r}")
+    return int(verbose)

@@ -1,0 +1,30 @@
+"""How many samples a batch has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["sample_count"]
+
+
+def sample_count(batch: object) -> int:
+    """Return the length of the first array in a batch, however nested; 1 if there is none.
+
+    Example:
+        >>> import numpy as np
+        >>> sample_count((np.zeros((32, 784)), np.zeros(32))), sample_count({"x": [1, 2]})
+        (32, 2)
+    """
+    while True:
+        shape = getattr(batch, "shape", None)
+        if shape is not None:
+            return int(shape[0]) if len(shape) else 1
+        if isinstance(batch, Mapping) and batch:
+            batch = next(iter(batch.values()))
+        elif isinstance(batch, tuple | list) and batch:
+            # A list of numbers is an array, a list of arrays a structure.
+            if isinstance(batch[0], int | float):
+                return len(batch)
+            batch = batch[0]
+        else:
+            return 1

@@ -1,0 +1,132 @@
+"""The little that callbacks may do to what is being trained."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from callboard._core.errors import UnsupportedError
+
+__all__ = ["NoModel", "Trainable", "trainable_of"]
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+# A framework's folder in this package is named after the module that its users import; it has
+# ``trainable(model, optimizer)``. Only frameworks that are already imported are asked.
+_FRAMEWORKS = ("torch",)
+
+
+class Trainable(Protocol):
+    """A model and its optimizer, as callbacks see them; each framework implements it once.
+
+    Arrays are NumPy arrays on the host. A dtype that NumPy lacks is a structured one with a single
+    field named after it, such as ``[("bfloat16", "<u2")]``.
+
+    Attributes:
+        model: What callbacks receive as ``self.model``.
+        synchronous: Reading a number costs no wait for a device.
+    """
+
+    model: Any
+    synchronous: bool
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the optimizer's first group."""
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None: ...
+
+    @property
+    def rate_controller(self) -> str:
+        """Name of the framework's own scheduler of this optimizer, or an empty string."""
+
+    def weights(self, into: Arrays | None = None) -> Arrays:
+        """Copy all weights and buffers to the host, into arrays from an earlier call if given."""
+
+    def set_weights(self, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Write weights and buffers back."""
+
+    def nonfinite(self) -> str:
+        """Return the name of a weight that holds NaN or an infinity, or an empty string."""
+
+    def gradients(self) -> Arrays:
+        """Copy the latest gradients to the host; weights without one are left out."""
+
+    def activations(self, inputs: Any) -> Arrays:
+        """Return what each layer gives out for a batch, in evaluation mode, leaving no trace."""
+
+    def check_path(self, path: Path, *, weights_only: bool) -> None:
+        """Raise if ``save`` cannot write such a file: unknown suffix, missing package."""
+
+    def save(self, path: Path, *, weights_only: bool) -> None:
+        """Write the file durably and whole, in the format of its suffix, or leave the old one."""
+
+    def guard(self, *, gradients: bool) -> None:
+        """Begin to reject updates whose loss, or on request whose gradients, are not finite."""
+
+    def unguard(self) -> None:
+        """Let every update through again."""
+
+    @property
+    def rejected(self) -> str:
+        """What was not finite in an update that was rejected since ``guard``, or nothing."""
+
+
+class NoModel:
+    """Stands for the model of a run that was given none: what needs a model is an error."""
+
+    synchronous = True
+    rate_controller = ""
+    rejected = ""
+
+    def __init__(self) -> None:
+        self.model = types.SimpleNamespace(stop_training=False)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copy and pickle look for methods that need not be there
+            raise AttributeError(name)
+        raise UnsupportedError(
+            f"this needs the model ({name.replace('_', ' ')}), and the run was given none; "
+            "pass Run(model=..., optimizer=...)"
+        )
+
+    def guard(self, *, gradients: bool) -> None:
+        """Without a model there is no update to reject; gradients cannot be looked at."""
+        if gradients:
+            self.__getattr__("gradients")
+
+    def unguard(self) -> None:
+        """Nothing was guarded."""
+
+
+def trainable_of(model: object, optimizer: object) -> Trainable:
+    """Return the view of a model and its optimizer that its framework gives.
+
+    No framework is imported to ask: whoever passes a torch module has imported torch.
+
+    Raises:
+        UnsupportedError: For an optimizer without a model, and for a model of an unknown kind.
+    """
+    if model is None:
+        if optimizer is not None:
+            raise UnsupportedError(
+                "Run(optimizer=...) needs the model too: Run(model=..., optimizer=...)"
+            )
+        return NoModel()
+    for framework in _FRAMEWORKS:
+        if framework in sys.modules:
+            adapter = importlib.import_module(f"callboard.{framework}")
+            found: Trainable | None = adapter.trainable(model, optimizer)
+            if found is not None:
+                return found
+    raise UnsupportedError(
+        f"Run(model=...) got a {type(model).__name__}, which is of none of the known frameworks "
+        f"({', '.join(_FRAMEWORKS)}); leave model out for a loop that only logs numbers"
+    )

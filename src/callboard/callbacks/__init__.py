@@ -1,0 +1,33 @@
+"""Keras's callbacks, under Keras's names, for every training loop."""
+
+from callboard._core.callback import Callback as Callback
+from callboard._core.dispatch import CallbackList as CallbackList
+from callboard._core.history import History as History
+from callboard.callbacks.csv_logger import CSVLogger as CSVLogger
+from callboard.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from callboard.callbacks.lambda_callback import LambdaCallback as LambdaCallback
+from callboard.callbacks.learning_rate_scheduler import (
+    LearningRateScheduler as LearningRateScheduler,
+)
+from callboard.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
+from callboard.callbacks.monitor_callback import MonitorCallback as MonitorCallback
+from callboard.callbacks.progbar_logger import ProgbarLogger as ProgbarLogger
+from callboard.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau as ReduceLROnPlateau
+from callboard.callbacks.tensorboard import TensorBoard as TensorBoard
+from callboard.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "MonitorCallback",
+    "ProgbarLogger",
+    "ReduceLROnPlateau",
+    "TensorBoard",
+    "TerminateOnNaN",
+]

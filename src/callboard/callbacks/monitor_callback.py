@@ -1,0 +1,154 @@
+"""Base class of the callbacks that watch one metric."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from callboard._core.callback import Callback
+from callboard._core.checks import ConfigurationWarning
+from callboard._core.errors import DataError, MetricNotFoundError
+from callboard._core.monitor import Best, check_mode, direction
+
+if TYPE_CHECKING:
+    from callboard._core.logs import Logs
+
+__all__ = ["MonitorCallback"]
+
+_NO_VALIDATION = "no validation data was given; pass validation_data= or validation_split= to fit"
+_ADDED_LATER = "If a callback of yours adds it, give its class `order = -10`"
+
+
+class MonitorCallback(Callback):
+    """Watches one metric of the epoch logs; subclass it and ask ``improved(logs)``.
+
+    Args:
+        monitor: Name of the metric in the epoch logs.
+        mode: "min" if lower is better, "max" if higher is, "auto" to know it from the metric.
+        baseline: A value that has to be beaten, taken as the best so far; or None.
+        min_delta: An improvement is a change by more than this, in the metric's unit.
+
+    Attributes:
+        best: The best value so far, or None.
+        monitor_op: Function of two values that says whether the first is better.
+
+    Raises:
+        UnknownNameError: If ``mode`` is not one of the three.
+        ConfigurationError: If ``min_delta`` is not a finite number; before the first epoch, if the
+            direction of the metric cannot be known.
+        MetricNotFoundError: If the metric cannot come up, as early as that shows.
+
+    Example:
+        >>> class Cheer(MonitorCallback):
+        ...     def on_epoch_end(self, epoch, logs=None):
+        ...         if self.improved(logs):
+        ...             print(f"epoch {epoch + 1}: new best {self.monitor} {self.best}")
+        >>> from callboard.testing import ScriptedRun
+        >>> _ = ScriptedRun([0.5, 0.6, 0.4], monitor="val_loss").play(Cheer("val_loss"))
+        epoch 1: new best val_loss 0.5
+        epoch 3: new best val_loss 0.4
+
+    Source: Keras 3.15 ``MonitorCallback``.
+    """
+
+    adds: ClassVar[tuple[str, ...] | None] = None
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        baseline: float | None = None,
+        min_delta: float = 0.0,
+    ) -> None:
+        check_mode(mode)
+        self.monitor = monitor
+        self.mode = mode
+        self._watched = Best("max" if mode == "max" else "min", min_delta, baseline)
+        self._seen = False
+        self._warned = False
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far."""
+        return self._watched.value
+
+    @best.setter
+    def best(self, value: float | None) -> None:
+        self._watched.value = value
+
+    @property
+    def min_delta(self) -> float:
+        """What a change must exceed to be an improvement."""
+        return self._watched.min_delta
+
+    @property
+    def monitor_op(self) -> Callable[[float, float], bool]:
+        """Return a function that says whether its first value is better than its second."""
+        return self._watched.improves
+
+    def check(self) -> None:
+        """Find the metric's direction, and whether the run can have the metric at all."""
+        run = self.run
+        if self.mode == "auto":
+            self._watched.mode = direction(self.monitor, run.metrics)
+        base = self.monitor.removeprefix("val_")
+        if run.validation is False and base != self.monitor and base in (run.metrics or {}):
+            raise MetricNotFoundError(self.monitor, run.metrics or (), _NO_VALIDATION)
+        names = run.metric_names
+        if names is not None and self.monitor not in names:
+            raise MetricNotFoundError(self.monitor, names, f"({type(self).__name__} monitors it)")
+
+    def monitored(self, logs: Mapping[str, Any] | None) -> float | None:
+        """Return the metric's value, or None if this epoch rightly did not produce it.
+
+        Raises:
+            MetricNotFoundError: If the epoch should have produced it.
+            DataError: If the value is not one number.
+        """
+        value = (logs or {}).get(self.monitor)
+        if value is None:
+            self._explain_absence(logs or {})
+            return None
+        if not isinstance(value, float):
+            raise DataError(
+                f"{type(self).__name__} monitors {self.monitor!r}, which is {value!r}; "
+                "a monitored metric must be one number"
+            )
+        self._seen = True
+        return value
+
+    def improved(self, logs: Logs | None) -> bool:
+        """Record the metric's value if it improves on the best; say if it did."""
+        value = self.monitored(logs)
+        return value is not None and self._watched.update(value)
+
+    def _explain_absence(self, logs: Mapping[str, Any]) -> None:
+        if self._seen:
+            return
+        if self.monitor.startswith("val_") and not self.run.validated:
+            if not self._warned and not self.run.validation:
+                self._warned = True
+                warnings.warn(
+                    f"{type(self).__name__} monitors {self.monitor!r}, but there was no validation "
+                    f"in epoch {self.run.progress.epoch + 1}; epochs without one are not counted",
+                    ConfigurationWarning,
+                    stacklevel=2,
+                )
+            return
+        raise MetricNotFoundError(self.monitor, logs, _ADDED_LATER)
+
+    def reset(self) -> None:
+        """Forget the best value of the run before."""
+        self._watched.value = None
+        self._seen = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value so far."""
+        return {"best": self.best, "seen": self._seen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
+        super().load_state_dict(state)
+        self.best = state["best"]
+        self._seen = state["seen"]

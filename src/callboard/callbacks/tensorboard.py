@@ -1,0 +1,4 @@
+from callboard._core.callback import Callback
+
+
+class TensorBoard(Callback): ...

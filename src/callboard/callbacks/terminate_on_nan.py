@@ -1,0 +1,102 @@
+"""Stop when the loss is NaN or infinite, before it reaches the weights."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+from callboard._core.callback import Callback
+from callboard._core.errors import ConfigurationError, NonFiniteError
+
+if TYPE_CHECKING:
+    from callboard._core.logs import Logs
+
+__all__ = ["TerminateOnNaN"]
+
+
+class TerminateOnNaN(Callback):
+    """Stop training when the loss is NaN or infinite; the update with that loss is not applied.
+
+    So the weights that other callbacks see afterwards, and all checkpoints, are those from before
+    the bad batch. In a loop of your own (``Run``) the optimizer's step is guarded: it is skipped if
+    a gradient is not finite.
+
+    Args:
+        raise_error: Raise NonFiniteError instead of stopping in order.
+        gradients: Look at the gradients too, which can overflow with a finite loss.
+        check_freq: Batches from one look to the next. By default every batch where that costs no
+            wait for a device, else every 32nd; a bad update is rejected on the device in any case.
+
+    Raises:
+        NonFiniteError: With ``raise_error``, at the first look after a bad batch.
+        ConfigurationError: If ``check_freq`` is not positive.
+        UnsupportedError: For ``gradients`` in a run without a model.
+
+    Example:
+        >>> from callboard.testing import ScriptedRun
+        >>> run = ScriptedRun([0.5, float("nan"), 0.4], monitor="loss")
+        >>> run.play(TerminateOnNaN()).journal
+        Batch 0: Invalid loss, terminating training
+        epoch 2, step 2: TerminateOnNaN stopped: batch 0 has an invalid loss: nan
+
+    Source: Keras 3.15 ``TerminateOnNaN``, which looks after the update, when the weights are NaN.
+    """
+
+    adds: ClassVar[tuple[str, ...] | None] = ()
+
+    def __init__(
+        self,
+        raise_error: bool = False,
+        *,
+        gradients: bool = False,
+        check_freq: int | None = None,
+    ) -> None:
+        if check_freq is not None and check_freq < 1:
+            raise ConfigurationError(
+                f"check_freq must be a number of batches, 1 or more; got {check_freq!r}"
+            )
+        self.raise_error = raise_error
+        self.gradients = gradients
+        self.check_freq = check_freq
+        self._next_look = 0
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Begin to guard the updates."""
+        trainable = self.run.trainable
+        trainable.guard(gradients=self.gradients)
+        self._every = self.check_freq or (1 if trainable.synchronous else 32)
+        self._next_look = 0
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Look at the loss, if a look is due."""
+        if batch < self._next_look:
+            return
+        self._next_look = batch + self._every
+        self._look(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Look once more, so that no epoch ends with a bad loss unseen."""
+        self._next_look = 0
+        if not self.run.stopping:
+            self._look(self.run.progress.batch - 1, logs)
+
+    def _look(self, batch: int, logs: Logs | None) -> None:
+        bad = self.run.trainable.rejected
+        if not bad:
+            # NaN and infinity survive summation, so the running mean shows any of the epoch's.
+            loss = None if logs is None else logs.get("loss")
+            if not isinstance(loss, float) or math.isfinite(loss):
+                return
+            bad = f"loss: {loss}"
+        reason = f"batch {batch} has an invalid {bad}"
+        if self.raise_error:
+            raise NonFiniteError(f"{reason}; the update was not applied")
+        self.run.stop(reason)
+        self.run.decide(
+            self, "stopped", reason, say=f"Batch {batch}: Invalid loss, terminating training"
+        )
+
+    def close(self) -> None:
+        """Let every update through again."""
+        if self._run is not None:
+            self._run.trainable.unguard()

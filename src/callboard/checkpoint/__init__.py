@@ -1,0 +1,1 @@
+"""Models in files: formats that know arrays and names, and no framework."""

@@ -1,0 +1,169 @@
+"""Testing callbacks without training anything."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from callboard._core.journal import Journal
+from callboard._core.run import Run
+
+__all__ = ["ScriptedModel", "ScriptedRun"]
+
+
+class ScriptedModel:
+    """Stands for a model whose only weight is the number of the epoch it was trained to.
+
+    It has all that callbacks ask of what is trained, so that saving, restoring and learning
+    rates are tested without a framework. ``save`` notes what it was asked for and writes nothing.
+
+    Args:
+        learning_rate: The learning rate to begin with.
+
+    Attributes:
+        weight: The weight: the current epoch from 0, or what was restored. NaN to play a failure.
+        saved: Path and weight of every ``save``, in order.
+        rejected: What is not finite in an update; set it to play a failure.
+    """
+
+    synchronous = True
+    rate_controller = ""
+
+    def __init__(self, learning_rate: float = 0.001) -> None:
+        self.model = types.SimpleNamespace(stop_training=False)
+        self.learning_rate = learning_rate
+        self.weight = 0.0
+        self.saved: list[tuple[str, float]] = []
+        self.rejected = ""
+        self.guarded = False
+
+    def weights(self, into: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the weight as an array."""
+        if into is None:
+            return {"weight": np.array(self.weight)}
+        into["weight"][...] = self.weight
+        return into
+
+    def set_weights(self, weights: Mapping[str, Any]) -> None:
+        """Take the weight from an array."""
+        self.weight = float(weights["weight"])
+
+    def nonfinite(self) -> str:
+        """Return "weight" if it is NaN or infinite."""
+        return "" if np.isfinite(self.weight) else "weight"
+
+    def gradients(self) -> dict[str, Any]:
+        """Return no gradients."""
+        return {}
+
+    def activations(self, inputs: object) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
+        """Return no activations."""
+        return {}
+
+    def check_path(self, path: Path, *, weights_only: bool) -> None:
+        """Accept every path."""
+
+    def save(self, path: Path, *, weights_only: bool) -> None:  # noqa: ARG002 - the protocol's
+        """Note the path and the weight."""
+        self.saved.append((str(path), self.weight))
+
+    def guard(self, *, gradients: bool) -> None:  # noqa: ARG002 - the protocol's
+        """Note that updates are guarded."""
+        self.guarded = True
+
+    def unguard(self) -> None:
+        """Note that updates are no longer guarded."""
+        self.guarded = False
+
+
+class ScriptedRun:
+    """Plays callbacks on metrics that are given, and shows what they decided.
+
+    Args:
+        metrics: For each metric its values, one for each epoch; or the values of ``monitor`` alone.
+            None stands for an epoch without the metric; names with ``val_`` come from a validation.
+        monitor: Name of the metric if ``metrics`` is a plain sequence.
+        learning_rate: The learning rate to begin with.
+        batches: Batches in an epoch, each with the epoch's values.
+        initial_epoch: Epoch to begin with; the values before it are left out.
+        verbose: As in :class:`Run`.
+
+    Attributes:
+        run: The run, after ``play``.
+        model: The :class:`ScriptedModel` that was "trained".
+
+    Example:
+        >>> from callboard.callbacks import EarlyStopping
+        >>> played = ScriptedRun([0.9, 0.8, 0.85, 0.86]).play(EarlyStopping(patience=2))
+        >>> played.stopped_epoch, played.run.stop_reason
+        (3, 'val_loss did not improve on 0.8 for 2 epochs')
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[float | None] | Mapping[str, Sequence[float | None]],
+        *,
+        monitor: str = "val_loss",
+        learning_rate: float = 0.001,
+        batches: int = 1,
+        initial_epoch: int = 0,
+        verbose: int = 0,
+    ) -> None:
+        self.metrics = dict(metrics) if isinstance(metrics, Mapping) else {monitor: metrics}
+        self.model = ScriptedModel(learning_rate)
+        self.batches = batches
+        self.initial_epoch = initial_epoch
+        self.verbose = verbose
+        self.run: Run = Run(verbose=0)
+
+    def play(self, *callbacks: object) -> Self:
+        """Run the script with these callbacks; ``self`` then tells what happened."""
+        epochs = max(len(values) for values in self.metrics.values())
+        self.run = Run(
+            trainable=self.model,
+            epochs=epochs,
+            initial_epoch=self.initial_epoch,
+            callbacks=callbacks,
+            verbose=self.verbose,
+        )
+        with self.run as run:
+            for epoch in run.epochs():
+                self.model.weight = float(epoch)
+                now = {name: values[epoch] for name, values in self.metrics.items()}
+                trained = {n: v for n, v in now.items() if v is not None and n[:4] != "val_"}
+                validated = {n[4:]: v for n, v in now.items() if v is not None and n[:4] == "val_"}
+                for _ in run.train(range(self.batches)):
+                    run.log(trained)
+                if validated:
+                    for _ in run.validate([0]):
+                        run.log(validated)
+        return self
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate at the end."""
+        return self.model.learning_rate
+
+    @property
+    def history(self) -> Any:
+        """For each metric its values in the epochs that took place."""
+        return self.run.history.history
+
+    @property
+    def journal(self) -> Journal:
+        """The decisions that were taken."""
+        return self.run.journal
+
+    @property
+    def saved(self) -> list[tuple[str, float]]:
+        """Path and weight (the epoch from 0) of everything that was saved."""
+        return self.model.saved
+
+    @property
+    def stopped_epoch(self) -> int | None:
+        """The epoch (from 0) after which a callback stopped the run, or None."""
+        return self.run.progress.epoch if self.run.stop_reason else None

@@ -1,0 +1,62 @@
+"""Weights of classes, as weights of samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+
+from callboard._core.errors import ConfigurationError, DataError
+from callboard.torch.data import Batch
+
+__all__ = ["ClassWeights"]
+
+
+class ClassWeights:
+    """Turns ``class_weight`` into sample weights, on top of those there are.
+
+    Args:
+        weights: Weight of each class by its number; classes that are not in it weigh 1.
+
+    Raises:
+        ConfigurationError: If a class or weight is not a number of 0 or more.
+    """
+
+    def __init__(self, weights: Mapping[int, float]) -> None:
+        for number, weight in weights.items():
+            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+                raise ConfigurationError(
+                    f"class_weight must have class numbers, from 0, as keys; got {number!r}"
+                )
+            if not 0 <= weight < math.inf:
+                raise ConfigurationError(
+                    f"class_weight[{number}] must be a number, 0 or more; got {weight!r}"
+                )
+        # One place more than the highest class: all classes above it share its weight of 1.
+        self._table = torch.ones(max(weights) + 2)
+        for number, weight in weights.items():
+            self._table[number] = weight
+
+    @classmethod
+    def of(cls, weights: Mapping[int, float] | None) -> Self | None:
+        """Return the weights, or None if none were given."""
+        return cls(weights) if weights else None
+
+    def apply(self, batch: Batch) -> Batch:
+        """Return the batch with the weight of each sample's class multiplied in.
+
+        Raises:
+            DataError: If the targets are not class numbers or one-hot vectors.
+        """
+        y = batch.y
+        if not isinstance(y, torch.Tensor):
+            raise DataError("class_weight needs targets that are one array of classes")
+        if y.ndim > 1 and y.shape[-1] > 1:
+            y = y.argmax(-1)
+        classes = y.reshape(y.shape[0], -1)[:, 0].long()
+        self._table = self._table.to(y.device)
+        weights = self._table[classes.clamp(max=len(self._table) - 1)]
+        given = batch.sample_weight
+        return batch._replace(sample_weight=weights if given is None else given * weights)

@@ -1,0 +1,379 @@
+"""What ``fit`` is given, as batches of (x, y, sample_weight) on the model's device."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from callboard._core.errors import ConfigurationError, DataError
+from callboard.torch.arrays import to_tensor
+from callboard.torch.nested import leaves, mapped
+
+__all__ = ["ArrayBatches", "Batch", "Batches", "batches_of", "on_device", "split_off", "tensors_of"]
+
+# Rows gathered at a time: a few large gathers cost less than one for every batch.
+_BLOCK_ROWS = 2048
+
+
+class Batch(NamedTuple):
+    """One batch; any part may be nested in dicts, lists and tuples.
+
+    Attributes:
+        x: Inputs, first axis the samples.
+        y: Targets, or None.
+        sample_weight: Weight of each sample, or None.
+    """
+
+    x: Any
+    y: Any
+    sample_weight: Any
+
+
+class Batches(Protocol):
+    """Data that can be gone through once an epoch.
+
+    Attributes:
+        steps: Batches in an epoch, or None if that is not known.
+    """
+
+    steps: int | None
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch, on the device."""
+
+
+class ArrayBatches:
+    """Batches of arrays or tensors in memory.
+
+    The order of an epoch is a function of (seed, epoch) alone.
+
+    Args:
+        x: Inputs; float64 becomes float32 and uint8 float32, as a float32 model needs.
+        y: Targets, or None.
+        sample_weight: Weight of each sample, or None.
+        batch_size: Samples in a batch; the last one may be smaller.
+        shuffle: Whether every epoch has an order of its own.
+        device: Where the batches are wanted.
+        seed: Chooses the orders.
+
+    Raises:
+        DataError: If there are no samples, or their numbers differ.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        batch_size: int,
+        shuffle: bool,
+        device: torch.device,
+        seed: int = 0,
+    ) -> None:
+        parts = (tensors_of(x), tensors_of(y), tensors_of(sample_weight))
+        self._data = Batch(*(mapped(_narrowed, part) for part in parts))
+        self.samples = _common_length(self._data)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.steps: int | None = math.ceil(self.samples / batch_size)
+        self._device = device
+        self._seed = seed
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch, gathered a block at a time."""
+        size = self.batch_size
+        order = self.order(epoch)
+        rows = max(_BLOCK_ROWS // size, 1) * size
+        for start in range(0, self.samples, rows):
+            block = self._block(order, start, min(start + rows, self.samples))
+            yield from _sliced(block, size)
+
+    def order(self, epoch: int) -> torch.Tensor | None:
+        """Return the order of the samples in an epoch, int64 of shape (samples,), or None."""
+        if not self.shuffle:
+            return None
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch) % 2**63)
+        return torch.randperm(self.samples, generator=generator)
+
+    def _block(self, order: torch.Tensor | None, start: int, end: int) -> Batch:
+        def taken(tensor: torch.Tensor) -> torch.Tensor:
+            if order is None:
+                rows = tensor[start:end]
+            else:
+                rows = tensor.index_select(0, order[start:end].to(tensor.device))
+            return rows.to(self._device, non_blocking=True)
+
+        # Bytes are widened here and not all at once, which would take four times the memory.
+        return Batch(
+            mapped(lambda a: _input(taken(a)), self._data.x),
+            mapped(taken, self._data.y),
+            mapped(taken, self._data.sample_weight),
+        )
+
+
+class LoaderBatches:
+    """Batches of a DataLoader, or of any iterable that can be begun anew.
+
+    With ``steps``, an epoch goes on where the last one ended, and the data begins anew when it is
+    used up.
+
+    Args:
+        loader: Yields x, (x, y) or (x, y, sample_weight).
+        steps: Batches in an epoch; None for one pass over the loader.
+        device: Where the batches are wanted.
+    """
+
+    def __init__(self, loader: Iterable[Any], *, steps: int | None, device: torch.device) -> None:
+        self._loader = loader
+        self._device = device
+        self._limit = steps
+        self._going_on: Iterator[Any] | None = None
+        self.steps = steps if steps is not None else _length(loader)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch."""
+        items = iter(self._loader) if self._limit is None else self._next(self._limit)
+        count = 0
+        for item in items:
+            yield on_device(_unpacked(item), self._device)
+            count += 1
+        if not count:
+            raise DataError(f"the data has no batch in epoch {epoch + 1}")
+
+    def _next(self, steps: int) -> Iterator[Any]:
+        for _ in range(steps):
+            if self._going_on is None:
+                self._going_on = iter(self._loader)
+            item = next(self._going_on, _END)
+            if item is _END:
+                self._going_on = iter(self._loader)
+                item = next(self._going_on, _END)
+                if item is _END:
+                    return
+            yield item
+
+
+class GeneratorBatches:
+    """Batches of a generator, which can be gone through once in all.
+
+    Args:
+        generator: Yields x, (x, y) or (x, y, sample_weight).
+        steps: Batches in an epoch; None to take all there are in one epoch.
+        device: Where the batches are wanted.
+    """
+
+    def __init__(self, generator: Iterator[Any], *, steps: int | None, device: torch.device) -> None:
+        self._generator = generator
+        self._device = device
+        self.steps = steps
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch.
+
+        Raises:
+            DataError: If the generator ends before the epoch does.
+        """
+        count = 0
+        for item in itertools.islice(self._generator, self.steps):
+            yield on_device(_unpacked(item), self._device)
+            count += 1
+        if count < (self.steps or 1):
+            wanted = "at least one" if self.steps is None else f"steps_per_epoch={self.steps}"
+            raise DataError(
+                f"the generator ended after {count} batches of epoch {epoch + 1}, which needs "
+                f"{wanted}; let it yield more, lower steps_per_epoch, or pass data that can be "
+                "begun anew, such as a DataLoader"
+            )
+
+
+_END = object()
+
+
+def batches_of(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    batch_size: int | None,
+    shuffle: bool,
+    steps: int | None,
+    device: torch.device,
+    seed: int = 0,
+) -> Batches:
+    """Return the batches of whatever ``fit``, ``evaluate`` or ``predict`` was given.
+
+    Raises:
+        DataError: If there is no data, or it does not fit together.
+        ConfigurationError: For ``y`` or ``sample_weight`` beside data that brings its own.
+    """
+    if x is None:
+        raise DataError("there is no data: x is None; pass arrays, tensors, a Dataset or a loader")
+    size = 32 if batch_size is None else _positive(batch_size, "batch_size")
+    if steps is not None:
+        _positive(steps, "steps_per_epoch")
+    if _is_arrays(x):
+        arrays = ArrayBatches(
+            x, y, sample_weight, batch_size=size, shuffle=shuffle, device=device, seed=seed
+        )
+        return arrays if steps is None else _Limited(arrays, steps)
+    if y is not None or sample_weight is not None:
+        raise ConfigurationError(
+            f"y and sample_weight are for arrays; a {type(x).__name__} yields them itself: "
+            "(x, y) or (x, y, sample_weight)"
+        )
+    if isinstance(x, Dataset) and not isinstance(x, DataLoader):
+        shuffled = shuffle and not isinstance(x, IterableDataset)
+        x = DataLoader(x, batch_size=size, shuffle=shuffled)
+    if not isinstance(x, Iterable):
+        raise DataError(
+            f"x is a {type(x).__name__}; allowed are arrays, tensors, dicts and tuples of them, a "
+            "torch Dataset or DataLoader, and any iterable of batches"
+        )
+    if isinstance(x, Iterator):
+        return GeneratorBatches(x, steps=steps, device=device)
+    return LoaderBatches(x, steps=steps, device=device)
+
+
+class _Limited:
+    """So many batches an epoch of arrays, going on where the last epoch ended."""
+
+    def __init__(self, arrays: ArrayBatches, steps: int) -> None:
+        self._arrays = arrays
+        self.steps: int | None = steps
+        self._passes = 0
+        self._going_on: Iterator[Batch] = iter(())
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        for _ in range(self.steps or 0):
+            batch = next(self._going_on, None)
+            if batch is None:
+                self._going_on = self._arrays.epoch(self._passes)
+                self._passes += 1
+                batch = next(self._going_on)
+            yield batch
+
+
+def split_off(data: Batch, fraction: float) -> tuple[Batch, Batch]:
+    """Split the last ``fraction`` of the samples off, as ``validation_split`` asks.
+
+    Raises:
+        ConfigurationError: If the fraction is not between 0 and 1.
+        DataError: If one of the parts would be empty, or the data is no arrays.
+    """
+    if not 0 < fraction < 1:
+        raise ConfigurationError(f"validation_split must lie between 0 and 1; got {fraction!r}")
+    if not _is_arrays(data.x):
+        raise DataError(
+            "validation_split needs arrays or tensors; with a Dataset or loader pass "
+            "validation_data"
+        )
+    tensors = Batch(*map(tensors_of, data))
+    samples = _common_length(tensors)
+    at = math.floor(samples * (1 - fraction))
+    if at in (0, samples):
+        raise DataError(
+            f"validation_split={fraction} of {samples} samples leaves nothing to train on, or "
+            "nothing to validate on"
+        )
+    return (
+        Batch(*(mapped(lambda a: a[:at], part) for part in tensors)),
+        Batch(*(mapped(lambda a: a[at:], part) for part in tensors)),
+    )
+
+
+def tensors_of(tree: Any) -> Any:
+    """Return nested tensors of nested arrays; a list of numbers, however deep, is one array."""
+    if isinstance(tree, list) and tree and isinstance(tree[0], list | int | float):
+        return to_tensor(tree)
+    if isinstance(tree, list | tuple):
+        return type(tree)(tensors_of(value) for value in tree)
+    if isinstance(tree, Mapping):
+        return {key: tensors_of(value) for key, value in tree.items()}
+    return None if tree is None else to_tensor(tree)
+
+
+def _is_arrays(x: Any) -> bool:
+    if isinstance(x, Mapping | tuple):
+        return True
+    if isinstance(x, list):  # of numbers, of lists of numbers, or of arrays
+        return not x or isinstance(x[0], list | int | float) or _is_arrays(x[0])
+    return hasattr(x, "__array__") and hasattr(x, "shape")
+
+
+def _sliced(block: Batch, size: int) -> Iterator[Batch]:
+    if all(part is None or isinstance(part, torch.Tensor) for part in block):
+        # The usual case without nesting: one call for each part instead of one for each batch.
+        count = math.ceil(block.x.shape[0] / size)
+        parts = [(None,) * count if part is None else part.split(size) for part in block]
+        yield from map(Batch, *parts)
+        return
+    rows = next(leaves(block.x)).shape[0]
+    for start in range(0, rows, size):
+        yield Batch(*(mapped(lambda a: a[start : start + size], part) for part in block))
+
+
+def _unpacked(item: Any) -> Batch:
+    if not isinstance(item, tuple | list):
+        return Batch(item, None, None)
+    if not 1 <= len(item) <= 3:
+        raise DataError(
+            f"the data yields {len(item)} values at a time; "
+            "allowed are x, (x, y) and (x, y, sample_weight)"
+        )
+    return Batch(*item, *(None,) * (3 - len(item)))
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    def moved(value: Any) -> torch.Tensor:
+        return to_tensor(value).to(device, non_blocking=True)
+
+    return Batch(
+        mapped(lambda a: _input(moved(a)), batch.x),
+        mapped(lambda a: _narrowed(moved(a)), batch.y),
+        mapped(lambda a: _narrowed(moved(a)), batch.sample_weight),
+    )
+
+
+def _narrowed(tensor: torch.Tensor) -> torch.Tensor:
+    """Return float32 for float64, which NumPy makes by default and models seldom have."""
+    return tensor.float() if tensor.dtype is torch.float64 else tensor
+
+
+def _input(tensor: torch.Tensor) -> torch.Tensor:
+    """Return an input as a float32 model takes it: images of bytes become floats."""
+    return tensor.float() if tensor.dtype is torch.uint8 else _narrowed(tensor)
+
+
+def _common_length(data: Batch) -> int:
+    lengths = {
+        f"{name}{'' if len(found) == 1 else f'[{i}]'}": tensor.shape[0] if tensor.ndim else None
+        for name, part in zip(Batch._fields, data, strict=True)
+        for found in [list(leaves(part))]
+        for i, tensor in enumerate(found)
+    }
+    if None in lengths.values() or len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        raise DataError(f"x, y and sample_weight must have the same number of samples; got {told}")
+    length = next(iter(lengths.values()), 0)
+    if not length:
+        raise DataError("there is no data: x has no samples")
+    return int(length)
+
+
+def _length(loader: Iterable[Any]) -> int | None:
+    try:
+        return len(loader)  # type: ignore[arg-type] # an IterableDataset's loader raises TypeError
+    except TypeError:
+        return None
+
+
+def _positive(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be a whole number, 1 or more; got {value!r}")
+    return value

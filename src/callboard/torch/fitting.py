@@ -1,0 +1,274 @@
+"""What ``fit``, ``evaluate`` and ``predict`` do, each read from top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from callboard._core import loop
+from callboard._core.errors import ConfigurationError
+from callboard._core.history import History
+from callboard._core.logs import Logs
+from callboard._core.run import Run
+from callboard._core.samples import sample_count
+from callboard.torch.arrays import to_array
+from callboard.torch.class_weights import ClassWeights
+from callboard.torch.data import Batch, Batches, batches_of, on_device, split_off
+from callboard.torch.denormals import denormals_flushed
+from callboard.torch.modes import evaluating
+from callboard.torch.nested import leaves, mapped
+from callboard.torch.scores import Scores
+from callboard.torch.steps import TrainStep, train_step_of
+
+if TYPE_CHECKING:
+    from callboard.torch.model import Model
+
+__all__ = ["evaluate", "fit", "predict", "test_on_batch", "train_on_batch"]
+
+
+def fit(
+    model: Model,
+    data: Batch,
+    *,
+    batch_size: int | None,
+    epochs: int,
+    verbose: int | str,
+    callbacks: Iterable[Any],
+    validation_split: float,
+    validation_data: Any,
+    shuffle: bool,
+    class_weight: Mapping[int, float] | None,
+    initial_epoch: int,
+    steps_per_epoch: int | None,
+    validation_steps: int | None,
+    validation_batch_size: int | None,
+    validation_freq: int | Sequence[int],
+) -> History:
+    """Train; the arguments are those of ``Model.fit``."""
+    if validation_split:
+        data, validation_data = _with_split(data, validation_split, validation_data)
+    weights = ClassWeights.of(class_weight)
+    batches = batches_of(
+        *data,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        steps=steps_per_epoch,
+        device=model.device,
+        # Drawn from torch's own generator, so that torch.manual_seed makes the order repeatable.
+        seed=int(torch.randint(2**31, ())) if shuffle else 0,
+    )
+    validation = None
+    if validation_data is not None:
+        validation = _validation_batches(
+            model, validation_data, validation_batch_size or batch_size
+        )
+    is_due = _validation_schedule(validation_freq)
+    run = Run(
+        trainable=model.trainable,
+        epochs=epochs,
+        callbacks=callbacks,
+        initial_epoch=initial_epoch,
+        steps_per_epoch=batches.steps,
+        verbose=verbose,
+        metrics=model.known_metrics(),
+        validation=validation is not None,
+    )
+    step = train_step_of(model)
+    size = model.settings.steps_per_execution
+
+    def epoch_data(epoch: int) -> Iterable[list[Batch]]:
+        stream = batches.epoch(epoch)
+        return _chunks(stream if weights is None else map(weights.apply, stream), size)
+
+    def train_on(chunk: list[Batch]) -> None:
+        step(chunk)
+        step.report(run, chunk)
+
+    def validate(epoch: int) -> None:
+        if validation is not None and is_due(epoch):
+            _score(model, run, itertools.islice(validation.epoch(epoch), validation_steps))
+
+    model.history = run.history
+    with _fitting(model):
+        loop.train(
+            run,
+            epoch_data=epoch_data,
+            begin_epoch=step.begin_epoch,
+            train_on=train_on,
+            validate=validate,
+        )
+    return run.history
+
+
+def evaluate(
+    model: Model,
+    data: Batch,
+    *,
+    batch_size: int | None,
+    verbose: int | str,
+    steps: int | None,
+    callbacks: Iterable[Any],
+) -> dict[str, float]:
+    """Return the metrics on data; the arguments are those of ``Model.evaluate``."""
+    batches = batches_of(
+        *data, batch_size=batch_size, shuffle=False, steps=None, device=model.device
+    )
+    run = Run(
+        trainable=model.trainable,
+        callbacks=callbacks,
+        verbose=verbose,
+        steps_per_epoch=_fewer(batches.steps, steps),
+        metrics=model.known_metrics(),
+        purpose="test",
+    )
+    with run:
+        _score(model, run, itertools.islice(batches.epoch(0), steps))
+    return dict(run.logs)
+
+
+def predict(
+    model: Model,
+    x: Any,
+    *,
+    batch_size: int | None,
+    verbose: int | str,
+    steps: int | None,
+    callbacks: Iterable[Any],
+) -> Any:
+    """Return the outputs for data; the arguments are those of ``Model.predict``."""
+    batches = batches_of(x, batch_size=batch_size, shuffle=False, steps=None, device=model.device)
+    run = Run(
+        trainable=model.trainable,
+        callbacks=callbacks,
+        verbose=verbose,
+        steps_per_epoch=_fewer(batches.steps, steps),
+        purpose="predict",
+    )
+    outputs = []
+    with (
+        run,
+        evaluating(model.module),
+        torch.inference_mode(),
+        model.settings.autocast(model.device),
+    ):
+        for batch in run.predict(itertools.islice(batches.epoch(0), steps)):
+            output = mapped(_result, model.forward(batch.x))
+            run.report(Logs({"outputs": output}), steps=1, samples=sample_count(output))
+            outputs.append(output)
+    return _concatenated(outputs)
+
+
+def train_on_batch(
+    model: Model, data: Batch, class_weight: Mapping[int, float] | None
+) -> dict[str, float]:
+    """Train on one batch and return its metrics."""
+    weights = ClassWeights.of(class_weight)
+    batch = on_device(data, model.device)
+    step = train_step_of(model)
+    step.begin_epoch()
+    with _fitting(model):
+        step([batch if weights is None else weights.apply(batch)])
+    return dict(step.logs())
+
+
+def test_on_batch(model: Model, data: Batch) -> dict[str, float]:
+    """Return the metrics of one batch."""
+    scores = Scores(model.require_compiled())
+    with (
+        evaluating(model.module),
+        torch.inference_mode(),
+        model.settings.autocast(model.device),
+    ):
+        scores.test(model, on_device(data, model.device))
+    return dict(scores.logs())
+
+
+def default_train_step(model: Model, batch: Batch) -> Mapping[str, Any]:
+    """Train on one batch as ``compile`` said, and return its metrics."""
+    step = TrainStep(model)
+    step.begin_epoch()
+    step([batch])
+    return step.logs()
+
+
+def _score(model: Model, run: Run, batches: Iterator[Batch]) -> None:
+    """Go through data in evaluation mode and report loss and metrics."""
+    scores = Scores(model.require_compiled())
+    with (
+        evaluating(model.module),
+        torch.inference_mode(),
+        model.settings.autocast(model.device),
+    ):
+        for batch in run.validate(batches):
+            samples = scores.test(model, batch)
+            run.report(scores.logs(), steps=1, samples=samples)
+
+
+@contextlib.contextmanager
+def _fitting(model: Model) -> Iterator[None]:
+    """Have the process as training wants it, and afterwards as it was."""
+    flush = model.settings.flush_denormals and model.device.type == "cpu"
+    with denormals_flushed() if flush else contextlib.nullcontext():
+        yield
+
+
+def _with_split(data: Batch, fraction: float, validation_data: object) -> tuple[Batch, Any]:
+    if validation_data is not None:
+        raise ConfigurationError("pass validation_split or validation_data, not both")
+    return split_off(data, fraction)
+
+
+def _validation_batches(model: Model, data: Any, batch_size: int | None) -> Batches:
+    x, y, weight = data, None, None
+    if isinstance(data, tuple | list):
+        if not 1 <= len(data) <= 3:
+            raise ConfigurationError(
+                f"validation_data must be (x, y) or (x, y, sample_weight); got {len(data)} values"
+            )
+        x, y, weight = (*data, None, None)[:3]
+    return batches_of(
+        x, y, weight, batch_size=batch_size, shuffle=False, steps=None, device=model.device
+    )
+
+
+def _validation_schedule(frequency: int | Sequence[int]) -> Callable[[int], bool]:
+    """Return a function of the epoch, from 0, that says whether to validate after it."""
+    if isinstance(frequency, int) and not isinstance(frequency, bool) and frequency > 0:
+        return lambda epoch: (epoch + 1) % frequency == 0
+    if isinstance(frequency, Sequence) and all(isinstance(epoch, int) for epoch in frequency):
+        return lambda epoch: epoch + 1 in frequency
+    raise ConfigurationError(
+        "validation_freq must be a number of epochs, 1 or more, or a list of epochs (from 1); "
+        f"got {frequency!r}"
+    )
+
+
+def _chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    if size == 1:
+        for batch in batches:
+            yield [batch]
+        return
+    stream = iter(batches)
+    while chunk := list(itertools.islice(stream, size)):
+        yield chunk
+
+
+def _fewer(known: int | None, limit: int | None) -> int | None:
+    return limit if known is None else min(known, limit or known)
+
+
+def _result(output: torch.Tensor) -> np.ndarray[Any, Any]:
+    """Return an output as an array; half precision as float32, which NumPy can compute with."""
+    half = output.dtype in (torch.bfloat16, torch.float16)
+    return to_array(output.float() if half else output)
+
+
+def _concatenated(outputs: list[Any]) -> Any:
+    columns = [list(leaves(output)) for output in outputs]
+    joined = iter([np.concatenate(column) for column in zip(*columns, strict=True)])
+    return mapped(lambda _: next(joined), outputs[0])

@@ -1,0 +1,98 @@
+"""Rejecting an update that would carry NaN or infinity into the weights."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from callboard.torch.model import Model
+
+__all__ = ["Guard"]
+
+
+class Guard:
+    """Looks at every update of a model's optimizer before it is applied.
+
+    On the CPU the loss or the gradients are read and a bad update is skipped. On an accelerator
+    a fused optimizer skips it on the device, by the ``found_inf`` that gradient scalers use, so the
+    host waits for nothing; the mark stays set, so no later update is applied either. For
+    other optimizers the host has to wait for one number.
+
+    Args:
+        model: The model whose optimizer is watched.
+        gradients: Look at the gradients too, where the loss is known to be finite.
+        waits: Whether reading a number waits for a device; by default as the model's device is.
+    """
+
+    def __init__(self, model: Model, *, gradients: bool, waits: bool | None = None) -> None:
+        self._gradients = gradients
+        self._rejected = ""
+        self._loss_passed = False
+        self._mark: torch.Tensor | None = None
+        self._optimizer: Any = None if model.optimizer is None else model.optimizer.wrapped
+        waits = model.device.type != "cpu" if waits is None else waits
+        self._on_device = waits and _is_fused(self._optimizer)
+        self._hook: Any = None
+        if self._optimizer is not None:
+            self._hook = self._optimizer.register_step_pre_hook(self._before_step)
+
+    @property
+    def rejected(self) -> str:
+        """What was not finite in an update that was rejected, or nothing; may wait for a device."""
+        if not self._rejected and self._mark is not None and self._mark.item():
+            self._rejected = "loss or gradient"
+        return self._rejected
+
+    def admits(self, loss: torch.Tensor) -> bool:
+        """Say whether to go on with the update for a loss; True if the device will decide."""
+        self._loss_passed = True
+        if self._on_device:
+            self._set_mark(torch.isfinite(loss.detach()))
+            return True
+        value = loss.item()
+        if math.isfinite(value):
+            return True
+        self._rejected = f"loss: {value}"
+        return False
+
+    def remove(self) -> None:
+        """Watch no longer."""
+        if self._hook is not None:
+            self._hook.remove()
+        if self._mark is not None:
+            self._optimizer.found_inf = None
+
+    def _before_step(self, optimizer: Any, _args: object, _kwargs: object) -> None:
+        loss_passed, self._loss_passed = self._loss_passed, False
+        if not loss_passed or self._gradients:
+            self._check_gradients(optimizer)
+        if self._mark is not None:
+            optimizer.grad_scale = None
+            optimizer.found_inf = self._mark
+
+    def _check_gradients(self, optimizer: Any) -> None:
+        parameters = [
+            p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        if not parameters:
+            return
+        # The largest magnitude of all: NaN and infinity carry through.
+        largest = torch.nn.utils.get_total_norm([p.grad for p in parameters], math.inf)
+        if self._on_device:
+            self._set_mark(torch.isfinite(largest))
+        elif not math.isfinite(largest.item()):
+            self._rejected = f"gradient: {largest.item()}"
+            for parameter in parameters:  # an optimizer leaves weights without a gradient alone
+                parameter.grad = None
+
+    def _set_mark(self, finite: torch.Tensor) -> None:
+        bad = (~finite).float().reshape(())
+        self._mark = bad if self._mark is None else torch.maximum(self._mark, bad)
+
+
+def _is_fused(optimizer: Any) -> bool:
+    groups = () if optimizer is None else optimizer.param_groups
+    return bool(groups) and all(group.get("fused") for group in groups)

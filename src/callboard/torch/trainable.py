@@ -1,0 +1,175 @@
+"""A torch module and its optimizer, as callbacks see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from callboard._core.errors import DataError, UnsupportedError
+from callboard.torch import files
+from callboard.torch.activations import recorded_activations
+from callboard.torch.arrays import to_array, to_tensor
+from callboard.torch.guard import Guard
+from callboard.torch.nested import mapped
+
+if TYPE_CHECKING:
+    from callboard.torch.model import Model
+
+__all__ = ["TorchTrainable"]
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class TorchTrainable:
+    """What callbacks may do to a torch module: :class:`callboard.Trainable` for PyTorch.
+
+    Args:
+        model: The model, or the view of a module whose loop the user wrote.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._guard: Guard | None = None
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether reading a number costs no wait, as on the CPU."""
+        return self.model.device.type == "cpu"
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the optimizer's first group; the others keep their ratio to it."""
+        return float(self._optimizer().learning_rate)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._optimizer().learning_rate = value
+
+    @property
+    def rate_controller(self) -> str:
+        """Name of a torch scheduler of this optimizer, or an empty string."""
+        if self.model.optimizer is None:
+            return ""
+        # A scheduler leaves this mark in every group when it is made, and no other sign.
+        scheduled = any("initial_lr" in group for group in self.model.optimizer.param_groups)
+        return "a torch.optim.lr_scheduler" if scheduled else ""
+
+    def weights(self, into: Arrays | None = None) -> Arrays:
+        """Copy all weights and buffers to the host, into arrays from an earlier call if given."""
+        current = {name: to_array(tensor) for name, tensor in self._tensors().items()}
+        if into is None or into.keys() != current.keys():
+            return {name: array.copy() for name, array in current.items()}
+        for name, array in current.items():
+            np.copyto(into[name], array)
+        return into
+
+    def set_weights(self, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Write weights and buffers back, in place.
+
+        Raises:
+            DataError: If names or shapes differ; then nothing is changed.
+        """
+        self._write({name: to_tensor(array) for name, array in weights.items()})
+
+    def nonfinite(self) -> str:
+        """Return the name of a weight that holds NaN or an infinity, or an empty string."""
+        floating = {n: t for n, t in self._tensors().items() if t.is_floating_point() and t.numel()}
+        if not floating:
+            return ""
+        # Read together, so that an accelerator is waited for once.
+        device = next(iter(floating.values())).device
+        finite = torch.stack([torch.isfinite(t).all().to(device) for t in floating.values()])
+        for name, flag in zip(floating, finite.tolist(), strict=True):
+            if not flag:
+                return name
+        return ""
+
+    def gradients(self) -> Arrays:
+        """Copy the latest gradients to the host; weights without one are left out."""
+        named = self.model.module.named_parameters()
+        return {name: to_array(p.grad).copy() for name, p in named if p.grad is not None}
+
+    def activations(self, inputs: Any) -> Arrays:
+        """Return the outputs of all innermost layers for a batch's inputs."""
+        x = inputs[0] if isinstance(inputs, list | tuple) else inputs
+        device = self.model.device
+        x = mapped(lambda value: to_tensor(value).to(device), x)
+        outputs = recorded_activations(self.model.module, lambda: self.model.forward(x))
+        return {name: to_array(output.float()) for name, output in outputs.items()}
+
+    def check_path(self, path: Path, *, weights_only: bool) -> None:
+        """Raise if ``save`` cannot write such a file: unknown suffix, missing package."""
+        files.check_path(path)
+
+    def save(self, path: Path, *, weights_only: bool) -> None:
+        """Write the file durably and whole, in the format of its suffix, or leave the old one."""
+        optimizer = None if weights_only else self.model.optimizer
+        state = None if optimizer is None else optimizer.state_dict()
+        files.write(path, files.Saved(self._tensors(), state))
+
+    def load(self, path: Path, *, weights_only: bool) -> None:
+        """Read what ``save`` wrote, back into the module and its optimizer.
+
+        Raises:
+            FileFormatError: If the file is damaged or of another format.
+            DataError: If names or shapes differ; then nothing is changed.
+        """
+        saved = files.read(path)
+        self._write(saved.weights)
+        if saved.optimizer is not None and not weights_only and self.model.optimizer is not None:
+            self.model.optimizer.restore(saved.optimizer)
+
+    def guard(self, *, gradients: bool) -> None:
+        """Begin to reject updates whose loss, or on request whose gradients, are not finite."""
+        self.unguard()
+        self._guard = Guard(self.model, gradients=gradients)
+
+    def unguard(self) -> None:
+        """Let every update through again."""
+        if self._guard is not None:
+            self._guard.remove()
+            self._guard = None
+
+    @property
+    def rejected(self) -> str:
+        """What was not finite in an update that was rejected since ``guard``, or nothing."""
+        return "" if self._guard is None else self._guard.rejected
+
+    @property
+    def active_guard(self) -> Guard | None:
+        """The guard that a training step has to ask, if there is one."""
+        return self._guard
+
+    def _optimizer(self) -> Any:
+        if self.model.optimizer is None:
+            raise UnsupportedError(
+                "this needs the optimizer (learning rate), and there is none; "
+                "pass Run(model=..., optimizer=...), or compile the Model first"
+            )
+        return self.model.optimizer
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        state = self.model.module.state_dict()
+        return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+    def _write(self, weights: Mapping[str, torch.Tensor]) -> None:
+        own = self._tensors()
+        missing, unknown = own.keys() - weights.keys(), weights.keys() - own.keys()
+        if missing or unknown:
+            raise DataError(
+                "the weights are those of another model: "
+                f"missing {sorted(missing) or 'none'}, unknown {sorted(unknown) or 'none'}"
+            )
+        for name, tensor in own.items():
+            if tensor.shape != weights[name].shape:
+                raise DataError(
+                    f"weight {name!r} has shape {tuple(weights[name].shape)} in what is loaded and "
+                    f"{tuple(tensor.shape)} in the model"
+                )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(weights[name])
