@@ -106,7 +106,7 @@ def test_several_scalars_are_recorded_all_or_none(open_writer, events):
     assert tags_and_steps(events(writer.path)) == [("loss", 0)]
 
 
-def test_a_histogram_warns_once_per_tag_of_what_it_leaves_out(open_writer, events, recwarn):
+def test_a_histogram_warns_once_per_tag_of_what_it_leaves_out(open_writer, events):
     writer = open_writer()
     values = np.array([1.0, math.nan, math.inf])
     with pytest.warns(RuntimeWarning, match="'w' at step 3: 2 values are NaN or .* 1 were counted"):
@@ -173,6 +173,18 @@ def test_threads_may_share_a_writer(open_writer, events):
     writer.close()
     expected = sorted((f"thread/{n}", step) for n in range(4) for step in range(300))
     assert sorted(tags_and_steps(events(writer.path))) == expected
+
+
+def test_a_thread_waits_while_another_one_writes(open_writer):
+    writer = open_writer()
+    with writer._file._lock:
+        thread = threading.Thread(target=writer.scalar, args=("loss", 0.5, 0))
+        thread.start()
+        thread.join(0.05)
+        assert thread.is_alive()
+        assert writer.path is None
+    thread.join()
+    assert writer.path is not None
 
 
 @pytest.mark.parametrize(

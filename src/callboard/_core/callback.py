@@ -71,8 +71,8 @@ class Callback:
     _run: Run | None = None
     _used: bool = False
 
-    def __new__(cls, *_args: object, **options: object) -> Self:
-        _check_options(cls, options)
+    def __new__(cls, *args: object, **options: object) -> Self:
+        _check_options(cls, args, options)
         return super().__new__(cls)
 
     def __repr__(self) -> str:
@@ -209,8 +209,13 @@ ALIASES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_b
 """Hooks whose default calls an older one."""
 
 
-def _check_options(cls: type[Callback], options: Mapping[str, object]) -> None:
+def _check_options(
+    cls: type[Callback], args: tuple[object, ...], options: Mapping[str, object]
+) -> None:
     """Name a misspelt keyword argument and the one that was probably meant."""
+    if cls.__init__ is object.__init__ and (args or options):
+        # Python leaves this check to ``__new__`` where a class defines one.
+        raise UnknownArgumentError(f"{cls.__name__}() takes no arguments")
     if not options:
         return
     parameters = inspect.signature(cls.__init__).parameters.values()

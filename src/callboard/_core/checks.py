@@ -38,24 +38,23 @@ def _check_writers(callbacks: list[Callback]) -> None:
     for callback in callbacks:
         for path in callback.writes():
             name = type(callback).__name__
-            absolute = path.absolute()
-            if absolute in owner:
+            resolved = path.resolve()
+            if resolved in owner:
                 raise ConfigurationError(
-                    f"{owner[absolute]} and {name} both write {str(path)!r}; "
+                    f"{owner[resolved]} and {name} both write {str(path)!r}; "
                     "give each a path of its own"
                 )
-            owner[absolute] = name
+            owner[resolved] = name
 
 
 def _check_rate_control(callbacks: list[Callback], framework_scheduler: str) -> None:
-    control = {type(c).__name__: c.rate_control for c in callbacks if c.rate_control}
     names = [type(c).__name__ for c in callbacks if c.rate_control]
+    setters = [type(c).__name__ for c in callbacks if c.rate_control == "sets"]
     if framework_scheduler:
         names.append(framework_scheduler)
     if len(names) < 2:
         return
     both = " and ".join(names)
-    setters = [name for name in names if control.get(name) == "sets"]
     if setters:
         raise ConfigurationError(
             f"{both} all control the learning rate, and {setters[0]} sets it anew every epoch, so "

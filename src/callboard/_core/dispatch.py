@@ -48,9 +48,11 @@ class CallbackList(Callback):
     def resolve(self) -> None:
         """Look anew which hooks are overridden: a callback may decide that by what it has seen."""
         for hook in HOOKS:
-            calls = tuple(filter(None, (_overridden(each, hook) for each in self.callbacks)))
+            found = [(each, _overridden(each, hook)) for each in self.callbacks]
+            calls = tuple(call for _, call in found if call is not None)
+            names = tuple(_name(each, hook) for each, call in found if call is not None)
             fan_out = _fan_out_to_all if hook in _ENDED else _fan_out
-            setattr(self, hook, fan_out(calls, hook) if calls else _nothing)
+            setattr(self, hook, fan_out(calls, names, hook) if calls else _nothing)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.callbacks)
@@ -74,7 +76,7 @@ class CallbackList(Callback):
                 try:
                     call(*arguments)
                 except BaseException as error:
-                    error.add_note(f"raised in {_name(call)}")
+                    error.add_note(f"raised in {_name(callback, method)}")
                     raise
 
 
@@ -85,7 +87,7 @@ def _flattened(callbacks: Any) -> Iterator[Any]:
         item = stack.pop()
         if isinstance(item, CallbackList):
             item = item.callbacks
-        if isinstance(item, list | tuple | set | frozenset):
+        if isinstance(item, list | tuple | set | frozenset | Iterator):
             stack.extend(reversed(tuple(item)))
             continue
         _check(item)
@@ -122,12 +124,15 @@ def _overridden(callback: object, hook: str) -> Hook | None:
     return _overridden(callback, ALIASES[hook]) if hook in ALIASES else None
 
 
-def _nothing(*_arguments: object) -> None:
+def _nothing(*_arguments: object, **_named: object) -> None:
     """Stand for a hook that no one overrides."""
 
 
-def _fan_out(calls: tuple[Hook, ...], hook: str) -> Hook:
+def _fan_out(calls: tuple[Hook, ...], names: tuple[str, ...], hook: str) -> Hook:
     """Return a function that calls each in turn; written out by arity, as this is the hot path."""
+
+    def noted(error: BaseException, call: Hook | None) -> BaseException:
+        return _noted(error, names[calls.index(call)] if call in calls else hook)
 
     def fire(index: object, logs: object = None) -> None:
         if logs is None:
@@ -137,7 +142,7 @@ def _fan_out(calls: tuple[Hook, ...], hook: str) -> Hook:
             for call in calls:
                 call(index, logs)
         except BaseException as error:  # noqa: BLE001 - goes on, with a note
-            raise _noted(error, call) from _cause(error)
+            raise noted(error, call) from _cause(error)
 
     def fire_logs_only(logs: object = None) -> None:
         if logs is None:
@@ -147,38 +152,37 @@ def _fan_out(calls: tuple[Hook, ...], hook: str) -> Hook:
             for call in calls:
                 call(logs)
         except BaseException as error:  # noqa: BLE001 - goes on, with a note
-            raise _noted(error, call) from _cause(error)
+            raise noted(error, call) from _cause(error)
 
     takes_index = len(inspect.signature(getattr(Callback, hook)).parameters) == 3
     return fire if takes_index else fire_logs_only
 
 
-def _fan_out_to_all(calls: tuple[Hook, ...], _hook: str) -> Hook:
+def _fan_out_to_all(calls: tuple[Hook, ...], names: tuple[str, ...], _hook: str) -> Hook:
     """Return a function that calls each, last one first, and raises the first error at the end."""
 
     def fire(*arguments: object) -> None:
         first: BaseException | None = None
-        for call in reversed(calls):
+        for call, name in zip(reversed(calls), reversed(names), strict=True):
             try:
                 call(*arguments)
             except BaseException as error:  # noqa: BLE001 - raised below, after all had their turn
-                noted = _noted(error, call)
+                noted = _noted(error, name)
                 if first is None:
                     first = noted
                 else:
-                    first.add_note(f"then {noted!r} was raised in {_name(call)}")
+                    first.add_note(f"then {noted!r} was raised in {name}")
         if first is not None:
             raise first
 
     return fire
 
 
-def _noted(error: BaseException, call: Hook | None) -> BaseException:
+def _noted(error: BaseException, where: str) -> BaseException:
     """Return the error to raise: the same one with a note of where it came from.
 
     A StopIteration that left a generator of the run would look like the end of the data.
     """
-    where = _name(call)
     if isinstance(error, StopIteration):
         return HookError(f"{where} raised StopIteration, which a hook must not do")
     error.add_note(f"raised in {where}")
@@ -189,5 +193,5 @@ def _cause(error: BaseException) -> BaseException | None:
     return error if isinstance(error, StopIteration) else error.__cause__
 
 
-def _name(call: object) -> str:
-    return str(getattr(call, "__qualname__", call))
+def _name(callback: object, hook: str) -> str:
+    return f"{type(callback).__name__}.{hook}"

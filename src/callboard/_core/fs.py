@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 __all__ = ["append", "create", "replacing", "sync", "writable_file"]
 
-_EXCLUSIVE = os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 def create(path: Path) -> BinaryIO:
@@ -26,13 +26,18 @@ def create(path: Path) -> BinaryIO:
     Raises:
         FileExistsError: If there is something at ``path``, a symbolic link included.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.fdopen(os.open(path, os.O_RDWR | _EXCLUSIVE, 0o666), "w+b")
+    _make_folder(path.parent)
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | _NO_FOLLOW, 0o666)
+
+    # Not Path.open, which takes no opener. "x" is O_CREAT and O_EXCL.
+    return open(path, "x+b", opener=opener)  # noqa: PTH123
 
 
 def append(path: Path) -> BinaryIO:
     """Open a file for reading and for writing at its end; it and its parent folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     return path.open("a+b")
 
 
@@ -57,7 +62,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         b'weights'
     """
     writable_file(path)
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    # 48 characters are 192 bytes at most, of the 255 that a name may have.
+    temporary = path.with_name(f".{path.name[:48]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     file = create(temporary)
     try:
         with file:
@@ -106,8 +112,16 @@ def writable_file(path: Path) -> None:
         )
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it durably; a folder that is there costs one look."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _sync_directory(made.parent)
+
+
 def _sync_directory(path: Path) -> None:
-    """Make a rename in this folder durable; Windows has no such operation and needs none."""
+    """Make new names in this folder durable; Windows has no such operation and needs none."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from callboard._core.dispatch import CallbackList
@@ -25,7 +26,7 @@ class Pass:
     Attributes:
         item: What the loop's body is working on, or None between two items.
         steps: Batches that the body said it did with the item; 0 if it has not said anything.
-        reported: Metrics of a loop that keeps its own.
+        reported: Returns the metrics of a loop that keeps its own.
         outer: The pass this one interrupts.
         left: The loop over this pass was left by ``break``.
     """
@@ -55,7 +56,7 @@ class Pass:
         self.item: Any = None
         self.steps = 0
         self._samples = 0
-        self.reported: Logs | None = None
+        self.reported: Callable[[], Logs] | None = None
         self.outer: Pass | None = None
         self.left = False
         self.begin_batch = callbacks.hook(f"on_{kind}_batch_begin")
@@ -84,4 +85,4 @@ class Pass:
 
     def logs(self) -> Logs:
         """Return the metrics of the pass so far."""
-        return self.means.logs() if self.reported is None else self.reported
+        return self.means.logs() if self.reported is None else self.reported()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -224,11 +224,11 @@ class Run:
         current.means.add(more, weight)
         current.took(steps=1, samples=int(weight))
 
-    def report(self, logs: Logs, *, steps: int, samples: int) -> None:
+    def report(self, logs: Callable[[], Logs], *, steps: int, samples: int) -> None:
         """Say what the running metrics are now, for a loop that keeps its own.
 
         Args:
-            logs: The metrics of the pass so far, read when somebody reads them.
+            logs: Returns the metrics of the pass so far; called when somebody wants them.
             steps: Batches since the last report.
             samples: Samples since the last report.
         """

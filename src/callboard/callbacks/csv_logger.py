@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -89,6 +90,7 @@ class CSVLogger(Callback):
             self._add_columns(added)
         if self._file is None:
             self._file = fs.append(self._path)
+            self._end_torn_row(self._file)
         row = [str(epoch), *(values.get(name, _MISSING) for name in self._columns or ())]
         self._file.write(self._line(row))
         self._file.flush()
@@ -100,11 +102,22 @@ class CSVLogger(Callback):
             with file:
                 fs.sync(file)
 
+    def _end_torn_row(self, file: BinaryIO) -> None:
+        """End the last line, if a crash or an editor left it open, so that no two rows merge."""
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+
     def _existing_columns(self) -> list[str] | None:
         """Return the metrics in the header of the file there is, None if there is no file."""
         if not self._path.exists() or not self._path.stat().st_size:
             return None
-        with self._path.open(newline="", encoding="utf-8") as file:
+        header: list[str] = []
+        with (
+            contextlib.suppress(UnicodeDecodeError, csv.Error),
+            self._path.open(newline="", encoding="utf-8") as file,
+        ):
             header = next(csv.reader(file, delimiter=self.separator), [])
         if not header or header[0] != "epoch":
             raise FileFormatError(
@@ -129,8 +142,9 @@ class CSVLogger(Callback):
 
     def _line(self, cells: list[str]) -> bytes:
         text = io.StringIO(newline="")
-        csv.writer(text, delimiter=self.separator, lineterminator="\n").writerow(cells)
-        return text.getvalue().encode()
+        # The writer quotes the characters of its line end only, and a lone \r ends a line too.
+        csv.writer(text, delimiter=self.separator, lineterminator="\r\n").writerow(cells)
+        return text.getvalue().removesuffix("\r\n").encode() + b"\n"
 
     def reset(self) -> None:
         """Begin a new file, or with ``append`` go on with the columns of the one there is."""

@@ -34,13 +34,16 @@ class Filename:
         self.template = template
         self._counters = {"epoch", "batch"} if batch else {"epoch"}
         try:
-            fields = [
-                name for _, name, _, _ in string.Formatter().parse(template) if name is not None
-            ]
+            fields = {
+                name: spec or ""
+                for _, name, spec, _ in string.Formatter().parse(template)
+                if name is not None
+            }
         except ValueError as error:
             raise ConfigurationError(f"cannot read the file name {template!r}: {error}") from None
-        for name in fields:
-            if not name.replace("/", "_").isidentifier():
+        for name, spec in fields.items():
+            # Braces in a format would be placeholders again, and could reach attributes.
+            if not name.replace("/", "_").isidentifier() or "{" in spec:
                 raise ConfigurationError(
                     f"the file name {template!r} has the placeholder {{{name}}}; "
                     "allowed are {epoch}, {batch} and names of metrics"

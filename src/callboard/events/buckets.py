@@ -13,7 +13,7 @@ from callboard._core.errors import DataError
 __all__ = ["finite_buckets"]
 
 _BUCKETS = 30
-_EDGES = np.arange(_BUCKETS + 1, dtype=np.float64)
+_INDICES = np.arange(_BUCKETS, dtype=np.float64)
 _BLOCK = 1 << 16  # values; a block's float64 copy and indices stay in the processor's cache
 
 
@@ -47,14 +47,13 @@ def finite_buckets(values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], int]
     if not math.isfinite(low) or not math.isfinite(high):
         flat = flat[np.isfinite(flat)]
         low, high = _range(flat)
-    # Close to the end of float64 the range would overflow; a power of two keeps all digits.
-    scale = 1.0 if high - low < 1e300 else 0.125
+    # A range beyond float64 is halved first; a power of two changes no digit.
+    scale = 1.0 if math.isfinite(high - low) else 0.5
     width = (high * scale - low * scale) / _BUCKETS
-    edges = (_EDGES * width + low * scale) / scale
-    edges[-1] = high
     buckets = np.zeros((_BUCKETS, 3))
-    buckets[:, 0] = edges[:-1]
-    buckets[:, 1] = edges[1:]
+    buckets[:, 0] = (_INDICES * width + low * scale) / scale
+    buckets[:-1, 1] = buckets[1:, 0]
+    buckets[-1, 1] = high
     if width > 0.0:
         buckets[:, 2] = _counts(flat, low * scale, width, scale)
     else:

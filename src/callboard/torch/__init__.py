@@ -1,0 +1,27 @@
+"""PyTorch: Keras's ``compile`` and ``fit`` for a torch module, with losses and metrics by name."""
+
+from __future__ import annotations
+
+import torch
+
+from callboard.torch import losses as losses
+from callboard.torch import metrics as metrics
+from callboard.torch.model import Model as Model
+from callboard.torch.optimizers import Optimizer as Optimizer
+from callboard.torch.trainable import TorchTrainable
+
+__all__ = ["Model", "Optimizer", "losses", "metrics", "trainable"]
+
+
+def trainable(model: object, optimizer: object = None) -> TorchTrainable | None:
+    """Return what callbacks may do to a torch module and its optimizer; None for other objects.
+
+    Called by ``Run(model=..., optimizer=...)``.
+    """
+    if isinstance(model, torch.nn.Module):
+        model = Model(model)
+    if not isinstance(model, Model):
+        return None
+    if optimizer is not None:
+        model.optimizer = optimizer if isinstance(optimizer, Optimizer) else Optimizer(optimizer)
+    return model.trainable

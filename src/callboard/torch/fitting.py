@@ -20,10 +20,11 @@ from callboard.torch.arrays import to_array
 from callboard.torch.class_weights import ClassWeights
 from callboard.torch.data import Batch, Batches, batches_of, on_device, split_off
 from callboard.torch.denormals import denormals_flushed
+from callboard.torch.forward import ForwardPass
 from callboard.torch.modes import evaluating
 from callboard.torch.nested import leaves, mapped
 from callboard.torch.scores import Scores
-from callboard.torch.steps import TrainStep, train_step_of
+from callboard.torch.steps import TrainStep, step_of
 
 if TYPE_CHECKING:
     from callboard.torch.model import Model
@@ -78,7 +79,7 @@ def fit(
         metrics=model.known_metrics(),
         validation=validation is not None,
     )
-    step = train_step_of(model)
+    step = step_of(model)
     size = model.settings.steps_per_execution
 
     def epoch_data(epoch: int) -> Iterable[list[Batch]]:
@@ -86,8 +87,8 @@ def fit(
         return _chunks(stream if weights is None else map(weights.apply, stream), size)
 
     def train_on(chunk: list[Batch]) -> None:
-        step(chunk)
-        step.report(run, chunk)
+        samples = step(chunk)
+        run.report(step.logs, steps=len(chunk), samples=samples)
 
     def validate(epoch: int) -> None:
         if validation is not None and is_due(epoch):
@@ -150,15 +151,11 @@ def predict(
         purpose="predict",
     )
     outputs = []
-    with (
-        run,
-        evaluating(model.module),
-        torch.inference_mode(),
-        model.settings.autocast(model.device),
-    ):
+    with run, _evaluating(model):
         for batch in run.predict(itertools.islice(batches.epoch(0), steps)):
             output = mapped(_result, model.forward(batch.x))
-            run.report(Logs({"outputs": output}), steps=1, samples=sample_count(output))
+            logs = Logs({"outputs": output})
+            run.report(lambda logs=logs: logs, steps=1, samples=sample_count(output))  # type: ignore[misc] # mypy cannot infer the default
             outputs.append(output)
     return _concatenated(outputs)
 
@@ -169,7 +166,7 @@ def train_on_batch(
     """Train on one batch and return its metrics."""
     weights = ClassWeights.of(class_weight)
     batch = on_device(data, model.device)
-    step = train_step_of(model)
+    step = step_of(model)
     step.begin_epoch()
     with _fitting(model):
         step([batch if weights is None else weights.apply(batch)])
@@ -178,13 +175,11 @@ def train_on_batch(
 
 def test_on_batch(model: Model, data: Batch) -> dict[str, float]:
     """Return the metrics of one batch."""
-    scores = Scores(model.require_compiled())
-    with (
-        evaluating(model.module),
-        torch.inference_mode(),
-        model.settings.autocast(model.device),
-    ):
-        scores.test(model, on_device(data, model.device))
+    objectives = model.require_compiled()
+    forward, scores = ForwardPass(model.module, model.forward, objectives), Scores(objectives)
+    batch = on_device(data, model.device)
+    with _evaluating(model):
+        scores.add(batch, forward(batch))
     return dict(scores.logs())
 
 
@@ -198,15 +193,23 @@ def default_train_step(model: Model, batch: Batch) -> Mapping[str, Any]:
 
 def _score(model: Model, run: Run, batches: Iterator[Batch]) -> None:
     """Go through data in evaluation mode and report loss and metrics."""
-    scores = Scores(model.require_compiled())
+    objectives = model.require_compiled()
+    forward, scores = ForwardPass(model.module, model.forward, objectives), Scores(objectives)
+    with _evaluating(model):
+        for batch in run.validate(batches):
+            samples = scores.add(batch, forward(batch))
+            run.report(scores.logs, steps=1, samples=samples)
+
+
+@contextlib.contextmanager
+def _evaluating(model: Model) -> Iterator[None]:
+    """Compute as an evaluation does: evaluation mode, no gradients, the model's precision."""
     with (
         evaluating(model.module),
         torch.inference_mode(),
         model.settings.autocast(model.device),
     ):
-        for batch in run.validate(batches):
-            samples = scores.test(model, batch)
-            run.report(scores.logs(), steps=1, samples=samples)
+        yield
 
 
 @contextlib.contextmanager

@@ -169,9 +169,7 @@ class Model:
             mixed_precision=mixed_precision,
             flush_denormals=flush_denormals,
         )
-        self.objectives = Objectives(
-            self.module, loss, loss_weights, metrics or (), weighted_metrics or ()
-        )
+        self.objectives = Objectives(loss, loss_weights, metrics, weighted_metrics)
         self.optimizer = Optimizer(resolve_optimizer(optimizer, self.module.parameters()))
 
     def fit(
@@ -406,6 +404,16 @@ class Model:
     def _flat(self, logs: Mapping[str, float]) -> float | list[float]:
         values = [logs[name] for name in self.require_compiled().names if name in logs]
         return values[0] if len(values) == 1 else values
+
+    def require_optimizer(self) -> Optimizer:
+        """Return the optimizer.
+
+        Raises:
+            RunStateError: If the model is not compiled.
+        """
+        if self.optimizer is None:
+            raise RunStateError("the model has no optimizer; call model.compile(...) first")
+        return self.optimizer
 
     def require_compiled(self) -> Objectives:
         """Return what ``compile`` was given.

@@ -3,47 +3,107 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from callboard._core.logs import Logs, Mean
 from callboard._core.samples import sample_count
-from callboard.torch.metrics import MeanMetric, Metric
-from callboard.torch.objectives import Objectives, Outcome
-
-if TYPE_CHECKING:
-    from callboard.torch.data import Batch
-    from callboard.torch.model import Model
+from callboard.torch.data import Batch
+from callboard.torch.forward import Outcome
+from callboard.torch.metrics import MeanMetric, Metric, results_of
+from callboard.torch.objectives import Head, Objectives
 
 __all__ = ["Scores"]
 
 
 class Scores:
-    """Sums of loss and metrics; nothing is read from the device until somebody reads the logs.
+    """Sums of loss and metrics. Nothing is read from the device until somebody reads the logs.
 
     Args:
-        objectives: What ``compile`` was given.
+        objectives: What ``compile`` was given; its metrics are copied.
     """
 
     def __init__(self, objectives: Objectives) -> None:
-        self._objectives = objectives
-        self._sums: dict[str, Mean] = {}
-        self._metrics: dict[str, Any] = {}
+        self._heads = objectives.heads
+        self._metrics = [
+            [(m, False) for m in copy.deepcopy(head.metrics)]
+            + [(m, True) for m in copy.deepcopy(head.weighted_metrics)]
+            for head in self._heads
+        ]
+        self._loss_names = _loss_names(self._heads)
+        self._losses: list[Tensor] = []
+        self._samples = 0
 
     def reset(self) -> None:
         """Begin anew."""
-        self._sums = {}
-        self._metrics = {}
-
-    def test(self, model: Model, batch: Batch) -> int:
-        """Evaluate a batch and add it; return its samples."""
-        outcome = self._objectives.outcome(model.forward, batch)
-        return self.add(batch, outcome)
+        self._losses = []
+        self._samples = 0
+        for metrics in self._metrics:
+            for metric, _ in metrics:
+                metric.reset_state()
 
     def add(self, batch: Batch, outcome: Outcome) -> int:
         """Add the loss and metrics of a batch; return its samples."""
         samples = sample_count(batch.x)
-        for name, loss in outcome.losses.items():
-            self._add(name, torch.mul(loss.detach(), samples), samples)
+        self.add_losses(outcome, samples)
+        with torch.no_grad():
+            for head, metrics, prediction in zip(
+                self._heads, self._metrics, outcome.predictions, strict=True
+            ):
+                for metric, weighted in metrics:
+                    weight = batch.sample_weight if weighted else None
+                    if weight is not None and not isinstance(weight, Tensor):
+                        weight = head.of(weight)
+                    metric.update_state(head.of(batch.y), prediction.detach(), weight)
         return samples
+
+    def add_losses(self, outcome: Outcome, samples: int) -> None:
+        """Add the losses of a batch; the sums are new tensors, so that logs keep theirs."""
+        parts = [outcome.loss, *outcome.parts] if len(self._loss_names) > 1 else [outcome.loss]
+        losses = [part.detach() for part in parts]
+        if self._losses:
+            self._losses = [
+                torch.add(total, loss, alpha=samples)
+                for total, loss in zip(self._losses, losses, strict=True)
+            ]
+        else:
+            self._losses = [loss.float() * samples for loss in losses]
+        self._samples += samples
+
+    def logs(self) -> Logs:
+        """Return the means so far, to be read when somebody reads them."""
+        values: dict[str, object] = {
+            name: Mean(total, self._samples)
+            for name, total in zip(self._loss_names, self._losses, strict=False)
+        }
+        for head, metrics in zip(self._heads, self._metrics, strict=True):
+            for metric, _ in metrics:
+                values.update(_lazy_results(head.prefix, metric))
+        return Logs(values)
+
+
+class _Deferred:
+    """A metric's result that is computed when it is read, from the state as it was."""
+
+    __slots__ = ("_metric", "_name")
+
+    def __init__(self, metric: Metric, name: str) -> None:
+        self._metric = metric
+        self._name = name
+
+    def __float__(self) -> float:
+        return float(results_of(self._metric)[self._name])
+
+
+def _lazy_results(prefix: str, metric: Metric) -> dict[str, object]:
+    if isinstance(metric, MeanMetric) and type(metric).result is MeanMetric.result:
+        return {prefix + metric.name: Mean(metric.total, metric.count)}
+    # A metric's sums are replaced and not changed, so a shallow copy keeps those of now.
+    frozen = copy.copy(metric)
+    return {prefix + name: _Deferred(frozen, name) for name in metric.directions()}
+
+
+def _loss_names(heads: tuple[Head, ...]) -> list[str]:
+    names = [f"{head.prefix}loss" for head in heads if head.prefix and head.loss is not None]
+    return ["loss", *names]

@@ -61,6 +61,11 @@ class Settings:
             return nullcontext()
         return torch.autocast(device.type, torch.bfloat16)
 
+    @property
+    def clips(self) -> bool:
+        """Whether gradients are clipped."""
+        return any(limit is not None for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm))
+
     def clip(self, parameters: Iterable[torch.Tensor]) -> None:
         """Clip the parameters' gradients in place, as Keras's optimizers do."""
         if self.global_clipnorm is not None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from callboard._core.errors import ConfigurationError, DataError
 from callboard.torch.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy
-from callboard.torch.losses.loss import Loss, reduced, same_rank, same_shape, snake_case
+from callboard.torch.losses.loss import Loss, reduced, same_shape, snake_case
 from callboard.torch.losses.sparse_crossentropy import SparseCategoricalCrossentropy
 
 __all__ = ["CrossentropyByShape", "FunctionLoss", "ModuleLoss", "is_binary", "is_sparse"]
@@ -94,11 +94,16 @@ class ModuleLoss(Loss):
         if isinstance(self.module, _CLASS_NUMBERS):
             return _class_numbers(y_true, y_pred)
         if isinstance(self.module, _NUMBERS):
-            y_true, reshaped = same_rank(y_true, y_pred)
-            if reshaped is not y_pred:
-                y_true = y_true.reshape(y_pred.shape)
-            return same_shape(y_true, y_pred)[0].to(y_pred.dtype)
+            return _numbers(y_true, y_pred)
         return y_true
+
+
+def _numbers(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
+        y_true = y_true.squeeze(-1)
+    elif y_pred.ndim == y_true.ndim + 1 and y_pred.shape[-1] == 1:
+        y_true = y_true.unsqueeze(-1)
+    return same_shape(y_true, y_pred)[0].to(y_pred.dtype)
 
 
 def _class_numbers(y_true: Tensor, y_pred: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-def binary_focal_crossentropy(  # noqa: PLR0917 - Keras\'s signature
+def binary_focal_crossentropy(
     y_true: Tensor,
     y_pred: Tensor,
     apply_class_balancing: bool = False,  # noqa: FBT001, FBT002 - Keras's signature
@@ -62,7 +62,7 @@ def binary_focal_crossentropy(  # noqa: PLR0917 - Keras\'s signature
     return values.mean(axis)
 
 
-def categorical_focal_crossentropy(  # noqa: PLR0917 - Keras\'s signature
+def categorical_focal_crossentropy(
     y_true: Tensor,
     y_pred: Tensor,
     alpha: float | Sequence[float] = 0.25,
@@ -91,8 +91,11 @@ def categorical_focal_crossentropy(  # noqa: PLR0917 - Keras\'s signature
     if from_logits:
         y_pred = y_pred.softmax(axis)
     output = clipped(normalized(y_pred, axis))
-    weight = torch.as_tensor(alpha, dtype=y_pred.dtype, device=y_pred.device)
-    return ((1.0 - output).pow(gamma) * weight * (-y_true * output.log())).sum(axis)
+    values = (1.0 - output).pow(gamma) * (-y_true * output.log())
+    if isinstance(alpha, int | float):
+        return alpha * values.sum(axis)
+    by_class = torch.as_tensor(alpha, dtype=y_pred.dtype, device=y_pred.device)
+    return (by_class * values).sum(axis)
 
 
 class BinaryFocalCrossentropy(Classification):
@@ -117,7 +120,7 @@ class BinaryFocalCrossentropy(Classification):
 
     _activation = "sigmoid"
 
-    def __init__(  # noqa: PLR0917 - Keras\'s signature
+    def __init__(
         self,
         apply_class_balancing: bool = False,  # noqa: FBT001, FBT002 - Keras's signature
         alpha: float = 0.25,
@@ -169,7 +172,7 @@ class CategoricalFocalCrossentropy(Classification):
 
     _activation = "softmax"
 
-    def __init__(  # noqa: PLR0917 - Keras\'s signature
+    def __init__(
         self,
         alpha: float | Sequence[float] = 0.25,
         gamma: float = 2.0,

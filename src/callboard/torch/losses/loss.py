@@ -161,7 +161,7 @@ def _ratio(values: Tensor, weight: Tensor) -> Tensor:
     return values.sum() / torch.where(divisor == 0, 1.0, divisor)
 
 
-def weights_like(values: Tensor, sample_weight: Any) -> Tensor:  # noqa: ANN401 - array-like
+def weights_like(values: Tensor, sample_weight: Any) -> Tensor:
     """Return the weights as a tensor that broadcasts to ``values``, sample by sample.
 
     Raises:
@@ -169,14 +169,14 @@ def weights_like(values: Tensor, sample_weight: Any) -> Tensor:  # noqa: ANN401 
         ConfigurationError: If there are no values per sample.
     """
     weight: Tensor = torch.as_tensor(sample_weight, dtype=values.dtype, device=values.device)
-    if weight.ndim == values.ndim + 1 and weight.shape[-1] == 1:
-        weight = weight.squeeze(-1)
     if values.ndim == 0 and weight.ndim > 0:
         raise ConfigurationError(
             "sample weights need a loss or metric with one value for each sample, and this one "
             "gives a single value for the batch; return values of shape (batch,) from it, or "
             "train without sample weights"
         )
+    if weight.ndim == values.ndim + 1 and weight.shape[-1] == 1:
+        weight = weight.squeeze(-1)
     shape = (*weight.shape, *(1 for _ in range(values.ndim - weight.ndim)))
     if len(shape) > values.ndim or any(
         given not in (1, wanted) for given, wanted in zip(shape, values.shape, strict=True)
@@ -188,13 +188,12 @@ def weights_like(values: Tensor, sample_weight: Any) -> Tensor:  # noqa: ANN401 
     return weight.reshape(shape)
 
 
-def floating(y_pred: Any) -> Tensor:  # noqa: ANN401 - array-like
+def floating(y_pred: Any) -> Tensor:
     """Return predictions as a tensor of at least float32."""
-    if not isinstance(y_pred, Tensor):
-        y_pred = torch.as_tensor(y_pred)
-    if y_pred.dtype in _HALF or not y_pred.is_floating_point():
-        y_pred = y_pred.float()
-    return y_pred
+    tensor: Tensor = y_pred if isinstance(y_pred, Tensor) else torch.as_tensor(y_pred)
+    if tensor.dtype in _HALF or not tensor.is_floating_point():
+        return tensor.float()
+    return tensor
 
 
 def same_rank(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,7 +209,7 @@ def same_rank(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
     return y_true, y_pred
 
 
-def aligned(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - array-like
+def aligned(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     """Return targets and predictions of one floating type and one shape.
 
     Raises:
@@ -233,7 +232,7 @@ def same_shape(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
     return y_true, y_pred
 
 
-def elementwise(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - array-like
+def elementwise(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     """Like ``aligned``, and samples of one number each, shape (batch,), become (batch, 1)."""
     y_true, y_pred = aligned(y_true, y_pred)
     if y_pred.ndim == 1:

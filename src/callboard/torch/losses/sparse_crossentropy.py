@@ -51,7 +51,7 @@ def sparse_categorical_crossentropy(
     return values if valid is None else torch.where(valid, values, 0.0)
 
 
-def _labels(y_true: Any, y_pred: Any, axis: int) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - array-like
+def _labels(y_true: Any, y_pred: Any, axis: int) -> tuple[Tensor, Tensor]:
     y_pred = floating(y_pred)
     labels = y_true if isinstance(y_true, Tensor) else torch.as_tensor(y_true)
     if labels.ndim == y_pred.ndim and labels.shape[axis] == 1:
@@ -64,7 +64,7 @@ def _labels(y_true: Any, y_pred: Any, axis: int) -> tuple[Tensor, Tensor]:  # no
             f"numbers need the shape {tuple(expected)}. For one-hot targets use "
             "categorical_crossentropy; for a single output unit binary_crossentropy"
         )
-    return labels.long(), y_pred
+    return (labels if labels.dtype is torch.int64 else labels.long()), y_pred
 
 
 class SparseCategoricalCrossentropy(Classification):

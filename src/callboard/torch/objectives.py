@@ -1,0 +1,155 @@
+"""The losses and metrics that ``compile`` was given, for one output or several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from callboard._core.errors import ConfigurationError, DataError
+from callboard._core.monitor import Mode
+from callboard.torch.losses import Loss, resolve_loss
+from callboard.torch.metrics import Metric, resolve_metric
+
+__all__ = ["Head", "Objectives"]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One output of the module: where it is found, and what is asked of it.
+
+    Attributes:
+        key: None if it is the only output, else its index or key among the outputs.
+        prefix: What its names begin with in the logs.
+        loss: Its loss, or None.
+        weight: Factor of its loss in the sum.
+        metrics: Its metrics, without sample weights.
+        weighted_metrics: Its metrics that sample weights apply to.
+    """
+
+    key: int | str | None
+    prefix: str
+    loss: Loss | None
+    weight: float
+    metrics: tuple[Metric, ...]
+    weighted_metrics: tuple[Metric, ...]
+
+    def of(self, outputs: Any) -> Any:
+        """Return this head's part of the outputs, the targets or the sample weights.
+
+        Raises:
+            DataError: If there is no such part.
+        """
+        if self.key is None:
+            return outputs
+        try:
+            return outputs[self.key]
+        except (LookupError, TypeError):
+            have = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
+            raise DataError(
+                f"there is a loss or metric for output {self.key!r}; the module or the targets "
+                f"have {have}"
+            ) from None
+
+
+class Objectives:
+    """Losses and metrics by output, and their names in the logs.
+
+    Args:
+        loss: A loss, or a list or dict of losses for several outputs.
+        loss_weights: Factors, nested as the losses.
+        metrics: Metrics, or for several outputs a list or dict of lists of metrics.
+        weighted_metrics: As metrics; sample weights apply to them.
+
+    Attributes:
+        heads: What is asked of each output.
+        directions: The names in the logs, and whether lower or higher is better.
+        names: The names in the logs, loss first.
+
+    Raises:
+        UnknownNameError: For a loss or metric that is not known.
+        ConfigurationError: For nesting or weights that do not fit together.
+    """
+
+    def __init__(
+        self, loss: Any, loss_weights: Any = None, metrics: Any = (), weighted_metrics: Any = ()
+    ) -> None:
+        keys: list[int | str | None] = [None]
+        if isinstance(loss, Mapping):
+            keys = list(loss)
+        elif isinstance(loss, list | tuple):
+            keys = list(range(len(loss)))
+        self.heads = tuple(
+            _head(key, len(keys) > 1, loss, loss_weights, metrics, weighted_metrics) for key in keys
+        )
+        if keys != [None]:
+            for given, name in ((loss_weights, "loss_weights"), (metrics, "metrics")):
+                _check_keys(given, keys, name)
+        self.directions: dict[str, Mode | None] = {"loss": "min"}
+        for head in self.heads:
+            if head.prefix and head.loss is not None:
+                self.directions[f"{head.prefix}loss"] = "min"
+            for metric in (*head.metrics, *head.weighted_metrics):
+                for name, mode in metric.directions().items():
+                    if head.prefix + name in self.directions:
+                        raise ConfigurationError(
+                            f"two metrics are named {head.prefix + name!r}; give one another name"
+                        )
+                    self.directions[head.prefix + name] = mode
+        self.names = list(self.directions)
+
+
+def _head(
+    key: int | str | None,
+    several: bool,  # noqa: FBT001 - one call, above
+    loss: Any,
+    loss_weights: Any,
+    metrics: Any,
+    weighted_metrics: Any,
+) -> Head:
+    own = loss if key is None else loss[key]
+    weight = _part(loss_weights, key, 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+        raise ConfigurationError(f"loss_weights must be finite numbers; got {weight!r}")
+    name = key if isinstance(key, str) else f"output_{(key or 0) + 1}"
+    return Head(
+        key=key,
+        prefix=f"{name}_" if several else "",
+        loss=None if own is None else resolve_loss(own),
+        weight=float(weight),
+        metrics=_metrics(_part(metrics, key, ())),
+        weighted_metrics=_metrics(_part(weighted_metrics, key, ())),
+    )
+
+
+def _part(given: Any, key: int | str | None, default: Any) -> Any:
+    """Return what belongs to one output; for a single output that is all."""
+    if given is None:
+        return default
+    if key is None:
+        return given
+    if isinstance(given, Mapping):
+        return given.get(key, default)
+    if isinstance(given, Sequence) and isinstance(key, int) and not isinstance(given, str):
+        return given[key] if key < len(given) else default
+    if not given:
+        return default
+    raise ConfigurationError(
+        f"with several outputs, loss_weights and metrics must be a {'dict' if isinstance(key, str) else 'list'} "
+        f"as the losses are; got {given!r}"
+    )
+
+
+def _check_keys(given: Any, keys: list[int | str | None], name: str) -> None:
+    unknown = sorted(set(given) - set(keys)) if isinstance(given, Mapping) else []
+    if unknown:
+        raise ConfigurationError(f"{name} has {unknown}, for which there is no loss; {keys} have one")
+
+
+def _metrics(given: Any) -> tuple[Metric, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str) or not isinstance(given, list | tuple):
+        given = [given]
+    return tuple(resolve_metric(metric) for metric in given)

@@ -1,0 +1,173 @@
+"""What ``model.optimizer`` is: an optimizer of PyTorch with a learning rate as in Keras."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from callboard._core.errors import ConfigurationError, DataError
+from callboard._core.logs import plain
+
+__all__ = ["LearningRate", "Optimizer"]
+
+
+class LearningRate(float):
+    """A learning rate: a float with the two methods that Keras's variable is used with.
+
+    Example:
+        >>> optimizer = Optimizer(torch.optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1))
+        >>> optimizer.lr, optimizer.lr.numpy().dtype
+        (0.1, dtype('float32'))
+        >>> optimizer.lr.assign(0.01)
+        >>> optimizer.lr
+        0.01
+    """
+
+    _assign: Callable[[float], None]
+
+    def __new__(cls, value: float, assign: Callable[[float], None]) -> Self:
+        """Return the rate ``value``; ``assign`` sets another one."""
+        rate = super().__new__(cls, value)
+        rate._assign = assign
+        return rate
+
+    def numpy(self) -> np.float32:
+        """Return the rate as a NumPy scalar of type float32, as Keras does."""
+        return np.float32(self)
+
+    def assign(self, value: float) -> None:
+        """Set the optimizer's learning rate. This number stays what it is."""
+        self._assign(value)
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        # What is stored or copied is the number: the optimizer must not come along.
+        return float, (float(self),)
+
+
+class Optimizer:
+    """What ``model.optimizer`` is: an optimizer of PyTorch with a learning rate as in Keras.
+
+    Everything but the attributes below is the optimizer's own: ``step``, ``zero_grad``,
+    ``param_groups``, ``state_dict`` and the others.
+
+    Args:
+        optimizer: An optimizer of PyTorch.
+
+    Attributes:
+        wrapped: That optimizer, for what insists on one, such as PyTorch's schedulers.
+        iterations: Number of updates made, counted by who makes them.
+
+    Example:
+        >>> optimizer = Optimizer(torch.optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1))
+        >>> optimizer.learning_rate = 0.05
+        >>> optimizer.lr, optimizer.param_groups[0]["lr"], optimizer.iterations
+        (0.05, 0.05, 0)
+    """
+
+    __slots__ = ("_iterations", "_last_set", "_ratios", "wrapped")
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.wrapped = optimizer
+        self._iterations = 0
+        self._last_set: list[float] = []
+        self._ratios: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in Optimizer.__slots__:
+            raise AttributeError(name)
+        return getattr(self.wrapped, name)
+
+    @property
+    def learning_rate(self) -> LearningRate:
+        """Rate of the first parameter group. Set it, and the others keep their ratio to it."""
+        return LearningRate(float(self.wrapped.param_groups[0]["lr"]), self._set_rate)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._set_rate(value)
+
+    @property
+    def lr(self) -> LearningRate:
+        """The same as ``learning_rate``."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._set_rate(value)
+
+    @property
+    def iterations(self) -> int:
+        """Number of updates made, counted by who makes them."""
+        return self._iterations
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ConfigurationError(f"iterations must be a whole number ≥ 0; got {value!r}")
+        self._iterations = value
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of all groups."""
+        return [p for group in self.wrapped.param_groups for p in group["params"]]
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``; learning rates that are tensors are set in place.
+
+        Raises:
+            DataError: If the state is that of other parameters; then nothing is changed.
+        """
+        groups = self.wrapped.param_groups
+        rates = [group["lr"] for group in groups]
+        try:
+            self.wrapped.load_state_dict(dict(state))
+        except (KeyError, ValueError) as error:
+            raise DataError(
+                f"the saved state does not fit this {type(self.wrapped).__name__}: {error}"
+            ) from error
+        for group, rate in zip(self.wrapped.param_groups, rates, strict=True):
+            if isinstance(rate, Tensor):
+                group["lr"] = rate.fill_(float(group["lr"]))
+        self._last_set = []
+
+    def _set_rate(self, value: float) -> None:
+        rate = _valid_rate(value)
+        groups = self.wrapped.param_groups
+        if len(groups) > 1:
+            self._note_ratios([float(group["lr"]) for group in groups])
+        for index, group in enumerate(groups):
+            wanted = rate * self._ratios[index] if index else rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(wanted)
+            else:
+                group["lr"] = wanted
+        if len(groups) > 1:
+            self._last_set = [float(group["lr"]) for group in groups]
+
+    def _note_ratios(self, rates: list[float]) -> None:
+        # Rates that were set here last keep the ratios they were set with: ratios of rounded rates
+        # would drift, and those of a rate of 0 are lost.
+        if rates == self._last_set:
+            return
+        if rates[0]:
+            self._ratios = [rate / rates[0] for rate in rates]
+        elif len(self._ratios) != len(rates):
+            self._ratios = [1.0 for _ in rates]
+
+
+def _valid_rate(value: object) -> float:
+    number = plain(value)
+    if (
+        isinstance(value, bool | np.bool_)
+        or not isinstance(number, float)
+        or not math.isfinite(number)
+        or number < 0
+    ):
+        raise ConfigurationError(
+            f"the learning rate must be a finite number, 0 or more; got {value!r}"
+        )
+    return number
