@@ -131,28 +131,27 @@ def _nothing(*_arguments: object, **_named: object) -> None:
 def _fan_out(calls: tuple[Hook, ...], names: tuple[str, ...], hook: str) -> Hook:
     """Return a function that calls each in turn; written out by arity, as this is the hot path."""
 
-    def noted(error: BaseException, call: Hook | None) -> BaseException:
-        return _noted(error, names[calls.index(call)] if call in calls else hook)
-
     def fire(index: object, logs: object = None) -> None:
         if logs is None:
             logs = {}
-        call: Hook | None = None
+        call = calls[0]
         try:
             for call in calls:
                 call(index, logs)
-        except BaseException as error:  # noqa: BLE001 - goes on, with a note
-            raise noted(error, call) from _cause(error)
+        except BaseException as error:
+            _note(error, names[calls.index(call)])
+            raise
 
     def fire_logs_only(logs: object = None) -> None:
         if logs is None:
             logs = {}
-        call: Hook | None = None
+        call = calls[0]
         try:
             for call in calls:
                 call(logs)
-        except BaseException as error:  # noqa: BLE001 - goes on, with a note
-            raise noted(error, call) from _cause(error)
+        except BaseException as error:
+            _note(error, names[calls.index(call)])
+            raise
 
     takes_index = len(inspect.signature(getattr(Callback, hook)).parameters) == 3
     return fire if takes_index else fire_logs_only
@@ -167,30 +166,26 @@ def _fan_out_to_all(calls: tuple[Hook, ...], names: tuple[str, ...], _hook: str)
             try:
                 call(*arguments)
             except BaseException as error:  # noqa: BLE001 - raised below, after all had their turn
-                noted = _noted(error, name)
                 if first is None:
-                    first = noted
+                    first = error
+                    error.add_note(f"raised in {name}")
                 else:
-                    first.add_note(f"then {noted!r} was raised in {name}")
+                    first.add_note(f"then {error!r} was raised in {name}")
         if first is not None:
             raise first
 
     return fire
 
 
-def _noted(error: BaseException, where: str) -> BaseException:
-    """Return the error to raise: the same one with a note of where it came from.
+def _note(error: BaseException, where: str) -> None:
+    """Note on an error where it came from.
 
-    A StopIteration that left a generator of the run would look like the end of the data.
+    Raises:
+        HookError: For a StopIteration: outside of the hook it would look like the end of the data.
     """
     if isinstance(error, StopIteration):
-        return HookError(f"{where} raised StopIteration, which a hook must not do")
+        raise HookError(f"{where} raised StopIteration, which a hook must not do") from error
     error.add_note(f"raised in {where}")
-    return error
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    return error if isinstance(error, StopIteration) else error.__cause__
 
 
 def _name(callback: object, hook: str) -> str:

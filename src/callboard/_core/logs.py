@@ -7,6 +7,8 @@ import numbers
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, SupportsFloat
 
+from callboard._core.errors import DataError
+
 __all__ = ["Logs", "Mean", "Means", "plain"]
 
 
@@ -27,9 +29,12 @@ def plain(value: Any) -> Any:
     shape = getattr(value, "shape", None)
     if shape is None:
         return float(value) if isinstance(value, SupportsFloat) else value
-    return (
-        float(value.item() if hasattr(value, "item") else value) if math.prod(shape) == 1 else value
-    )
+    if math.prod(shape) != 1:
+        return value
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError):  # one text, date or complex number, as NumPy holds them
+        return value
 
 
 class Logs(MutableMapping[str, Any]):
@@ -48,7 +53,12 @@ class Logs(MutableMapping[str, Any]):
     __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
-        self._values: dict[str, Any] = dict(values)
+        self._values: dict[str, Any] = dict(values.unread if isinstance(values, Logs) else values)
+
+    @property
+    def unread(self) -> Mapping[str, Any]:
+        """The values as they are, those on a device not waited for."""
+        return self._values
 
     def __getitem__(self, name: str) -> Any:
         value = self._values[name]
@@ -80,22 +90,25 @@ class Logs(MutableMapping[str, Any]):
 
 
 class Mean:
-    """A weighted mean that is divided out when it is read. Immutable.
+    """A weighted mean that is divided out when it is read, and once. Immutable.
 
     Args:
         total: Sum of value times weight; a number or a 0-d array on any device.
         weight: Sum of the weights, usually the number of samples; like ``total``.
     """
 
-    __slots__ = ("total", "weight")
+    __slots__ = ("_value", "total", "weight")
 
     def __init__(self, total: Any, weight: Any) -> None:
         self.total = total
         self.weight = weight
+        self._value: float | None = None
 
     def __float__(self) -> float:
-        total, weight = float(self.total), float(self.weight)
-        return total / weight if weight else math.nan
+        if self._value is None:
+            total, weight = float(self.total), float(self.weight)
+            self._value = total / weight if weight else math.nan
+        return self._value
 
 
 class Means:
@@ -117,10 +130,16 @@ class Means:
         self._sums: dict[str, Mean] = {}
 
     def add(self, values: Mapping[str, Any], weight: float) -> None:
-        """Add one batch's values, each the mean over ``weight`` samples."""
+        """Add one batch's values, each the mean over ``weight`` samples.
+
+        Raises:
+            DataError: For a value that is not one number.
+        """
         for name, value in values.items():
-            term = _summand(value) * weight
             before = self._sums.get(name)
+            if before is None:
+                _check_number(name, value)
+            term = _summand(value) * weight
             if before is None:
                 self._sums[name] = Mean(term, weight)
             else:
@@ -129,6 +148,17 @@ class Means:
     def logs(self) -> Logs:
         """Return the means so far, not yet read from the device."""
         return Logs(self._sums)
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Look at the first value under a name, so that a mistake shows where it was made."""
+    if isinstance(value, numbers.Real):
+        return
+    if not hasattr(value, "dtype") or math.prod(value.shape) != 1:
+        raise DataError(
+            f"{name}={value!r} cannot be logged: a metric is one number or a 0-d array; "
+            "log the mean of an array, or each value under a name of its own"
+        )
 
 
 def _summand(value: Any) -> Any:

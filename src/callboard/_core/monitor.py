@@ -6,11 +6,20 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from callboard._core.errors import ConfigurationError, UnknownNameError
 
-__all__ = ["Best", "Mode", "Patience", "check_mode", "check_patience", "direction"]
+__all__ = [
+    "Best",
+    "Mode",
+    "Patience",
+    "check_mode",
+    "check_patience",
+    "check_threshold",
+    "direction",
+]
 
 Mode = Literal["min", "max"]
 
@@ -70,11 +79,17 @@ def check_mode(mode: str) -> None:
 
 def check_patience(patience: object) -> int:
     """Return ``patience``, or raise ConfigurationError unless it is a whole number, 0 or more."""
-    if isinstance(patience, bool) or not isinstance(patience, int) or patience < 0:
+    if isinstance(patience, bool) or not isinstance(patience, Integral) or patience < 0:
         raise ConfigurationError(
             f"patience must be a whole number of epochs, 0 or more; got {patience!r}"
         )
-    return patience
+    return int(patience)
+
+
+def check_threshold(value: object, name: str) -> None:
+    """Raise ConfigurationError if ``value`` can never be beaten: NaN, or not a number."""
+    if value is not None and (not isinstance(value, Real) or math.isnan(value)):
+        raise ConfigurationError(f"{name} must be a number or None; got {value!r}")
 
 
 @dataclass(slots=True)
@@ -89,7 +104,8 @@ class Best:
 
     Raises:
         UnknownNameError: If ``mode`` is neither "min" nor "max".
-        ConfigurationError: If ``min_delta`` is NaN, infinite or not a number.
+        ConfigurationError: If ``min_delta`` is NaN, infinite or not a number, or if ``value`` is
+            NaN or not a number.
 
     Example:
         >>> best = Best("min", min_delta=0.1)
@@ -110,6 +126,7 @@ class Best:
         if self.mode not in ("min", "max"):
             raise UnknownNameError("mode", self.mode, ["min", "max"])
         self.min_delta = abs(_finite(self.min_delta, "min_delta"))
+        check_threshold(self.value, "the best value to begin with")
 
     def improves(self, value: float, on: float | None) -> bool:
         """Say whether ``value`` is better than ``on`` by more than ``min_delta``."""
@@ -154,7 +171,7 @@ class Patience:
     waited: int = 0
 
     def __post_init__(self) -> None:
-        check_patience(self.limit)
+        self.limit = check_patience(self.limit)
 
     def update(self, *, improved: bool) -> bool:
         """Count one more step; say whether the patience is exhausted."""
@@ -171,6 +188,6 @@ class Patience:
 
 
 def _finite(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ConfigurationError(f"{name} must be a finite number; got {value!r}")
     return float(value)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -22,6 +24,8 @@ from callboard._core.signals import TerminationRequest
 from callboard._core.trainable import Trainable, trainable_of
 
 __all__ = ["Run"]
+
+_METHODS: dict[Purpose, str] = {"train": "train", "test": "validate", "predict": "predict"}
 
 
 class Run:
@@ -99,7 +103,7 @@ class Run:
         self.callbacks = self._with_defaults([callbacks])
         self.history: History = next(c for c in self.callbacks if isinstance(c, History))
         self.journal = Journal()
-        self.progress = Progress(epoch=initial_epoch)
+        self.progress = Progress(epoch=self.initial_epoch)
         self.next_epoch = self.initial_epoch
         self.logs = Logs()
         self.stop_reason = ""
@@ -153,6 +157,8 @@ class Run:
                     self.stop_reason = self.stop_reason or "the loop was left"
                     self._end_epoch()
                 self.callbacks.on_train_end(self.logs)
+            if error is None:
+                self._check_termination()
         except BaseException as late:
             error = late
             raise
@@ -162,12 +168,16 @@ class Run:
     def epochs(self) -> Iterator[int]:
         """Yield the epochs still to do, from 0; ends early when a callback asked to stop."""
         self._require_begun("epochs")
+        if self._in_epoch:  # an earlier loop over epochs() was left by break
+            self._end_epoch()
         while self.next_epoch < self.epoch_count and not self.stopping:
+            before = self.logs
             self._begin_epoch(self.next_epoch)
-            self.next_epoch += 1
             if self.stopping:  # asked for by on_epoch_begin: the epoch does not take place
                 self._in_epoch = False
+                self.logs = before
                 return
+            self.next_epoch += 1
             yield self.progress.epoch
             self._end_epoch()
             self._check_termination()
@@ -179,8 +189,10 @@ class Run:
         """
         if not self._in_epoch:
             raise RunStateError("run.train(...) belongs inside `for epoch in run.epochs():`")
-        if self.steps is None and hasattr(data, "__len__"):
-            self.steps = len(data)  # type: ignore[arg-type] # it has, as was just asked
+        if self.steps is None:
+            # A torch DataLoader has __len__ and raises TypeError where its dataset has none.
+            with contextlib.suppress(TypeError, NotImplementedError):
+                self.steps = len(data)  # type: ignore[arg-type] # a TypeError is what was asked for
         begun = self.progress.batch  # an epoch may take several passes
         return self._iterate(data, Pass("train", self.callbacks, self._train_means, begun))
 
@@ -212,11 +224,7 @@ class Run:
         Raises:
             RunStateError: Outside of ``train()`` and ``validate()``.
         """
-        current = self._pass
-        if current is None:
-            raise RunStateError(
-                "run.log(...) belongs inside the loop over run.train() or validate()"
-            )
+        current = self._current_pass("log")
         if metrics:
             more = {**metrics, **more}
         if weight is None:
@@ -232,9 +240,7 @@ class Run:
             steps: Batches since the last report.
             samples: Samples since the last report.
         """
-        current = self._pass
-        if current is None:
-            raise RunStateError("run.report(...) belongs inside run.train() or validate()")
+        current = self._current_pass("report")
         current.reported = logs
         current.took(steps=steps, samples=samples)
 
@@ -315,6 +321,15 @@ class Run:
         if not self._begun or self._ended:
             raise RunStateError(f"run.{method}() belongs inside `with Run(...) as run:`")
 
+    def _current_pass(self, method: str) -> Pass:
+        while self._pass is not None and self._pass.left and self._pass.outer is not None:
+            self._close_innermost()  # a validation inside an epoch, left by break
+        if self._pass is None:
+            raise RunStateError(
+                f"run.{method}(...) belongs inside the loop over run.train() or validate()"
+            )
+        return self._pass
+
     def _begin_epoch(self, epoch: int) -> None:
         self.progress.epoch = epoch
         self.progress.batch = 0
@@ -327,7 +342,7 @@ class Run:
     def _end_epoch(self) -> None:
         self._close_passes()
         self._in_epoch = False
-        self.logs = Logs({name: self.logs[name] for name in sorted(self.logs)})
+        self.logs = Logs(sorted(self.logs.unread.items()))
         if self._rate_is_controlled():
             # Added here, not by the callbacks that change it: so all see the rate of this epoch.
             self.logs["learning_rate"] = self.learning_rate
@@ -356,6 +371,8 @@ class Run:
             except GeneratorExit:
                 current.left = True
                 raise
+            if self._pass is not current:
+                self._return_to(current)
             self._end_batch(current)
             if training and self.stopping:
                 break
@@ -385,26 +402,46 @@ class Run:
             current = self._pass
             if keep_training and current.kind == "train" and not current.left:
                 return
-            if current.item is not None and current.steps:
-                self._end_batch(current)
-            self._pass = current.outer
-            self._finish(current)
+            self._close_innermost()
             if current is last:
                 return
+
+    def _close_innermost(self) -> None:
+        current = self._pass
+        if current is None:
+            return
+        if current.item is not None and current.steps:
+            self._end_batch(current)
+        self._pass = current.outer
+        self._finish(current)
+
+    def _return_to(self, current: Pass) -> None:
+        """Close what was begun inside a pass, when its loop goes on."""
+        outer = self._pass
+        while outer is not None and outer is not current:
+            outer = outer.outer
+        if outer is None:
+            raise RunStateError(
+                f"this loop over run.{_METHODS[current.kind]}() was ended by another that began "
+                "meanwhile; loops may be nested, and may not take turns"
+            )
+        while self._pass is not current:
+            self._close_innermost()
 
     def _finish(self, current: Pass) -> None:
         logs = current.logs()
         if current.kind == "train":
-            if not current.batch:
+            if not current.batch and current.item is None:  # not left in the first batch
                 raise DataError(
                     f"run.train(...) got no batch in epoch {self.progress.epoch + 1}; a generator "
                     "can be iterated once: pass a list or a loader, or make a new one every epoch"
                 )
-            self.logs.update(logs)
+            self.logs = Logs({**self.logs.unread, **logs.unread})
         elif current.kind == "test":
             self.validated = True
             prefix = "val_" if self.purpose == "train" else ""
-            self.logs.update({prefix + name: value for name, value in logs.items()})
+            prefixed = {prefix + name: value for name, value in logs.unread.items()}
+            self.logs = Logs({**self.logs.unread, **prefixed})
             self.batches = current.batch
             self.callbacks.on_test_end(Logs(logs))
         else:
@@ -412,32 +449,39 @@ class Run:
             self.callbacks.on_predict_end(Logs())
 
     def _check_termination(self) -> None:
-        if self._termination.pending:
-            raise SystemExit(self._termination.exit_status)
+        self._termination.answer()
 
     def _tear_down(self, error: BaseException | None) -> None:
         """Close every callback; an error in closing adds a note to the error there is."""
         self._ended = True
+        self._in_epoch = False
         self._pass = None
         try:
-            try:
-                if error is not None:
-                    self.callbacks.on_exception(error)
-            finally:
-                self.callbacks.close()
-        except BaseException as late:
             if error is None:
-                raise
-            error.add_note(f"then {late!r} was raised while the run was closed")
+                self.callbacks.close()
+            else:
+                self._close_after(error)
         finally:
             self.callbacks.each("set_run", None)
             self._termination.__exit__(None, None, None)
 
+    def _close_after(self, error: BaseException) -> None:
+        """Tell the callbacks of an error and close them; their own errors become notes to it."""
+        for hook, arguments in (
+            (self.callbacks.on_exception, (error,)),
+            (self.callbacks.close, ()),
+        ):
+            try:
+                hook(*arguments)
+            except BaseException as late:  # noqa: BLE001 - the caller gets the first error
+                for note in (f"then {late!r} was raised", *getattr(late, "__notes__", ())):
+                    error.add_note(note)
+
 
 def _whole(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
         raise ConfigurationError(f"{name} must be a whole number, 0 or more; got {value!r}")
-    return value
+    return int(value)
 
 
 def _verbosity(verbose: int | str) -> int:

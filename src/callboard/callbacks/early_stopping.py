@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.errors import ConfigurationError
-from callboard._core.monitor import Patience
+from callboard._core.monitor import Patience, check_threshold
 from callboard.callbacks.monitor_callback import MonitorCallback
 from callboard.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
 
@@ -45,7 +45,7 @@ class EarlyStopping(MonitorCallback):
 
     Raises:
         ConfigurationError: For a negative patience or start_from_epoch, or a min_delta that is not
-            finite.
+            finite, or a baseline that is NaN.
         MetricNotFoundError: If the metric cannot come up, as early as that shows.
         UnsupportedError: For ``restore_best_weights`` in a run without a model.
 
@@ -76,11 +76,13 @@ class EarlyStopping(MonitorCallback):
             raise ConfigurationError(
                 f"start_from_epoch must be an epoch, 0 or more; got {start_from_epoch!r}"
             )
+        check_threshold(baseline, "baseline")
         self.verbose = verbose
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights
         self.start_from_epoch = start_from_epoch
         self.best_weights: dict[str, Any] | None = None
+        self._weights_lent = False  # to a state_dict, which must not change afterwards
         self.best_epoch = 0
         self.stopped_epoch = 0
         self._patience = Patience(patience)
@@ -128,11 +130,14 @@ class EarlyStopping(MonitorCallback):
         if value is None or epoch < self.start_from_epoch:
             return
         improved = self._watched.update(value)
-        if improved:
-            self.best_epoch = epoch
         if self.restore_best_weights and (improved or self.best_weights is None):
             # The first weights are kept even if NaN: there is nothing better to go back to.
-            self.best_weights = self.run.trainable.weights(into=self.best_weights)
+            into = None if self._weights_lent else self.best_weights
+            self.best_weights = self.run.trainable.weights(into=into)
+            self._weights_lent = False
+            self.best_epoch = epoch
+        if improved:
+            self.best_epoch = epoch
         beats_baseline = self.baseline is None or self._watched.improves(value, self.baseline)
         if self._patience.update(improved=improved and beats_baseline):
             self.stopped_epoch = epoch
@@ -170,6 +175,7 @@ class EarlyStopping(MonitorCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return best value, epoch and weights, and how long there was no improvement."""
+        self._weights_lent = True
         return {
             **super().state_dict(),
             "wait": self.wait,
@@ -184,4 +190,5 @@ class EarlyStopping(MonitorCallback):
         self.wait = state["wait"]
         self.best_epoch = state["best_epoch"]
         self.best_weights = state["best_weights"]
+        self._weights_lent = True
         self.stopped_epoch = state["stopped_epoch"]

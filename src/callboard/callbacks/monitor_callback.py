@@ -64,6 +64,7 @@ class MonitorCallback(Callback):
         check_mode(mode)
         self.monitor = monitor
         self.mode = mode
+        self._baseline = baseline
         self._watched = Best("max" if mode == "max" else "min", min_delta, baseline)
         self._seen = False
         self._warned = False
@@ -126,8 +127,10 @@ class MonitorCallback(Callback):
     def _explain_absence(self, logs: Mapping[str, Any]) -> None:
         if self._seen:
             return
+        if self.run.validation is False and self.monitor.startswith("val_"):
+            raise MetricNotFoundError(self.monitor, logs, _NO_VALIDATION)
         if self.monitor.startswith("val_") and not self.run.validated:
-            if not self._warned and not self.run.validation:
+            if not self._warned and self.run.validation is None:
                 self._warned = True
                 warnings.warn(
                     f"{type(self).__name__} monitors {self.monitor!r}, but there was no validation "
@@ -140,8 +143,8 @@ class MonitorCallback(Callback):
 
     def reset(self) -> None:
         """Forget the best value of the run before."""
-        self._watched.value = None
-        self._seen = False
+        self._watched.value = self._baseline
+        self._seen = self._warned = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far."""

@@ -18,13 +18,14 @@ from callboard._core.run import Run
 from callboard._core.samples import sample_count
 from callboard.torch.arrays import to_array
 from callboard.torch.class_weights import ClassWeights
+from callboard.torch.compiled import CompiledStep, can_be_compiled
 from callboard.torch.data import Batch, Batches, batches_of, on_device, split_off
 from callboard.torch.denormals import denormals_flushed
 from callboard.torch.forward import ForwardPass
 from callboard.torch.modes import evaluating
 from callboard.torch.nested import leaves, mapped
 from callboard.torch.scores import Scores
-from callboard.torch.steps import TrainStep, step_of
+from callboard.torch.steps import OwnStep, Step, TrainStep
 
 if TYPE_CHECKING:
     from callboard.torch.model import Model
@@ -104,6 +105,18 @@ def fit(
             validate=validate,
         )
     return run.history
+
+
+def step_of(model: Model) -> Step:
+    """Return the training step of a model: its own, compiled, or eager."""
+    if model.has_own_train_step:
+        return OwnStep(model)
+    if model.settings.compiled and can_be_compiled(model):
+        # Kept from one fit to the next, as compiling takes long; not if layers were exchanged.
+        if model.compiled_step is None or not model.compiled_step.is_of(model.module):
+            model.compiled_step = CompiledStep(model)
+        return model.compiled_step
+    return TrainStep(model)
 
 
 def evaluate(

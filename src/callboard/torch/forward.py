@@ -50,6 +50,7 @@ class ForwardPass:
         self._forward = forward
         self._losses = [head.loss for head in self.heads]
         self._activation: nn.Module | None = None
+        self._logits_suffice = False
         self._expects_probabilities = [_takes_probabilities(head.loss) for head in self.heads]
         if len(self.heads) == 1:
             self._use_logits(module, self.heads[0])
@@ -70,7 +71,7 @@ class ForwardPass:
         for head, loss in zip(self.heads, self._losses, strict=True):
             if loss is None:
                 continue
-            part = loss(head.of(batch.y), head.of(outputs), _weight_of(head, batch))
+            part = loss(head.of(batch.y), head.of(outputs), head.weight_of(batch.sample_weight))
             parts.append(part)
             weighted = part if head.weight == 1.0 else part * head.weight
             total = weighted if total is None else total + weighted
@@ -104,16 +105,15 @@ class ForwardPass:
         self._forward = lambda x: body(*x) if isinstance(x, tuple | list) else body(x)
         self._losses = [on_logits]
         self._activation = last
+        metrics = (*head.metrics, *head.weighted_metrics)
+        self._logits_suffice = all(_softmax_invariant(metric) for metric in metrics)
         self._expects_probabilities = [False]
 
     def _predictions(self, outputs: Any) -> tuple[Any, ...]:
-        if self._activation is not None:
-            head = self.heads[0]
-            logits = outputs.detach()
-            if all(_softmax_invariant(m) for m in (*head.metrics, *head.weighted_metrics)):
-                return (logits,)
-            return (self._activation(logits),)
-        return tuple(head.of(outputs) for head in self.heads)
+        if self._activation is None:
+            return tuple(head.of(outputs).detach() for head in self.heads)
+        logits = outputs.detach()
+        return (logits if self._logits_suffice else self._activation(logits),)
 
 
 def _takes_probabilities(loss: Loss | None) -> bool:
@@ -137,12 +137,6 @@ def _kind_of(layer: nn.Module) -> str:
 def _has_hooks(*layers: nn.Module) -> bool:
     """Say whether somebody listens to a layer that would be passed over."""
     return any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)  # noqa: SLF001 - torch has no other way to ask
-
-
-def _weight_of(head: Head, batch: Batch) -> Any:
-    weight = batch.sample_weight
-    # One weight for each sample serves all outputs.
-    return weight if weight is None or isinstance(weight, Tensor) else head.of(weight)
 
 
 def _check_probabilities(head: Head, outputs: Tensor) -> None:

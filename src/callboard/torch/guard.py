@@ -32,6 +32,7 @@ class Guard:
         self._rejected = ""
         self._loss_passed = False
         self._mark: torch.Tensor | None = None
+        self._device = model.device
         self._optimizer: Any = None if model.optimizer is None else model.optimizer.wrapped
         waits = model.device.type != "cpu" if waits is None else waits
         self._on_device = waits and _is_fused(self._optimizer)
@@ -46,12 +47,21 @@ class Guard:
             self._rejected = "loss or gradient"
         return self._rejected
 
+    @property
+    def mark(self) -> torch.Tensor:
+        """A 0-d tensor that is 1 once an update was rejected; compiled steps read and set it."""
+        if self._mark is None:
+            self._mark = torch.zeros((), device=self._device)
+        return self._mark
+
     def admits(self, loss: torch.Tensor) -> bool:
         """Say whether to go on with the update for a loss; True if the device will decide."""
         self._loss_passed = True
         if self._on_device:
             self._set_mark(torch.isfinite(loss.detach()))
             return True
+        if self.rejected:
+            return False
         value = loss.item()
         if math.isfinite(value):
             return True
@@ -62,14 +72,14 @@ class Guard:
         """Watch no longer."""
         if self._hook is not None:
             self._hook.remove()
-        if self._mark is not None:
+        if self._on_device:
             self._optimizer.found_inf = None
 
     def _before_step(self, optimizer: Any, _args: object, _kwargs: object) -> None:
         loss_passed, self._loss_passed = self._loss_passed, False
         if not loss_passed or self._gradients:
             self._check_gradients(optimizer)
-        if self._mark is not None:
+        if self._on_device and self._mark is not None:
             optimizer.grad_scale = None
             optimizer.found_inf = self._mark
 

@@ -15,6 +15,7 @@ from callboard._core.errors import ConfigurationError, DataError, RunStateError
 from callboard._core.history import History
 from callboard.torch import fitting
 from callboard.torch.arrays import to_array, to_tensor
+from callboard.torch.compiled import CompiledStep
 from callboard.torch.data import Batch
 from callboard.torch.modes import evaluating
 from callboard.torch.nested import mapped
@@ -67,6 +68,7 @@ class Model:
         self.stop_training = False
         self.settings = Settings()
         self.objectives: Objectives | None = None
+        self.compiled_step: CompiledStep | None = None
         self.trainable = TorchTrainable(self)
 
     def __getattr__(self, name: str) -> Any:
@@ -169,6 +171,7 @@ class Model:
             mixed_precision=mixed_precision,
             flush_denormals=flush_denormals,
         )
+        self.compiled_step = None
         self.objectives = Objectives(loss, loss_weights, metrics, weighted_metrics)
         self.optimizer = Optimizer(resolve_optimizer(optimizer, self.module.parameters()))
 

@@ -53,6 +53,13 @@ class Head:
             ) from None
 
 
+    def weight_of(self, sample_weight: Any) -> Any:
+        """Return this head's sample weights; one weight for each sample serves all heads."""
+        if sample_weight is None or not isinstance(sample_weight, Mapping | list | tuple):
+            return sample_weight
+        return self.of(sample_weight)
+
+
 class Objectives:
     """Losses and metrics by output, and their names in the logs.
 

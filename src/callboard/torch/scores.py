@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,16 +49,34 @@ class Scores:
         """Add the loss and metrics of a batch; return its samples."""
         samples = sample_count(batch.x)
         self.add_losses(outcome, samples)
-        with torch.no_grad():
-            for head, metrics, prediction in zip(
-                self._heads, self._metrics, outcome.predictions, strict=True
-            ):
-                for metric, weighted in metrics:
-                    weight = batch.sample_weight if weighted else None
-                    if weight is not None and not isinstance(weight, Tensor):
-                        weight = head.of(weight)
-                    metric.update_state(head.of(batch.y), prediction.detach(), weight)
+        self._add_to_metrics(batch, outcome.predictions)
         return samples
+
+    def _add_to_metrics(self, batch: Batch, predictions: Sequence[Tensor]) -> None:
+        for head, metrics, prediction in zip(
+            self._heads, self._metrics, predictions, strict=True
+        ):
+            for metric, weighted in metrics:
+                weight = head.weight_of(batch.sample_weight) if weighted else None
+                metric.update_state(head.of(batch.y), prediction, weight)
+
+    def add_execution(
+        self, batches: list[Batch], losses: Tensor, predictions: list[Tensor]
+    ) -> int:
+        """Add several batches of one size at once; return their samples.
+
+        Args:
+            batches: The batches.
+            losses: Sums of their losses, total first, shape (losses,).
+            predictions: The predictions of each head for all their samples.
+        """
+        samples = sample_count(batches[0].x)
+        first, *parts = losses.unbind() if losses.ndim else [losses]
+        self.add_losses(Outcome(first, tuple(parts), ()), samples)
+        self._samples += samples * (len(batches) - 1)
+        joined = Batch(None, *(_joined([b[i] for b in batches]) for i in (1, 2)))
+        self._add_to_metrics(joined, predictions)
+        return samples * len(batches)
 
     def add_losses(self, outcome: Outcome, samples: int) -> None:
         """Add the losses of a batch; the sums are new tensors, so that logs keep theirs."""
@@ -81,6 +101,18 @@ class Scores:
             for metric, _ in metrics:
                 values.update(_lazy_results(head.prefix, metric))
         return Logs(values)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Return batches put one behind the other, nested as they are."""
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, Mapping):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, list | tuple):
+        return [_joined(column) for column in zip(*parts, strict=True)]
+    return torch.cat(parts)
 
 
 class _Deferred:

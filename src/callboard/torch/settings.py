@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -66,12 +66,16 @@ class Settings:
         """Whether gradients are clipped."""
         return any(limit is not None for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm))
 
-    def clip(self, parameters: Iterable[torch.Tensor]) -> None:
-        """Clip the parameters' gradients in place, as Keras's optimizers do."""
+    def clipped(self, gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return gradients clipped as Keras's optimizers do; new tensors, for compiled code too."""
+        if self.clipvalue is not None:
+            return [gradient.clamp(-self.clipvalue, self.clipvalue) for gradient in gradients]
+        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+        limit = self.clipnorm
         if self.global_clipnorm is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, self.global_clipnorm)
-        elif self.clipvalue is not None:
-            torch.nn.utils.clip_grad_value_(parameters, self.clipvalue)
-        elif self.clipnorm is not None:
-            for parameter in parameters:
-                torch.nn.utils.clip_grad_norm_([parameter], self.clipnorm)
+            limit = self.global_clipnorm
+            norms = [torch.linalg.vector_norm(torch.stack(norms))] * len(norms)
+        return [
+            gradient * (limit / norm.clamp(min=limit))
+            for gradient, norm in zip(gradients, norms, strict=True)
+        ]

@@ -9,11 +9,12 @@ from callboard._core.samples import sample_count
 from callboard.torch.data import Batch
 from callboard.torch.forward import ForwardPass
 from callboard.torch.scores import Scores
+from callboard.torch.update import Update
 
 if TYPE_CHECKING:
     from callboard.torch.model import Model
 
-__all__ = ["Step", "TrainStep", "step_of"]
+__all__ = ["OwnStep", "Step", "TrainStep"]
 
 
 class Step(Protocol):
@@ -29,13 +30,6 @@ class Step(Protocol):
         """Return the epoch's metrics so far."""
 
 
-def step_of(model: Model) -> Step:
-    """Return the training step of a model: its own ``train_step``, compiled or eager."""
-    if model.has_own_train_step:
-        return OwnStep(model)
-    return TrainStep(model)
-
-
 class TrainStep:
     """Forward pass, backward pass and update, one batch after the other.
 
@@ -49,24 +43,22 @@ class TrainStep:
     def __init__(self, model: Model) -> None:
         objectives = model.require_compiled()
         self._model = model
-        self._forward = ForwardPass(model.module, model.forward, objectives)
-        self._scores = Scores(objectives)
-        self._optimizer = model.require_optimizer()
+        self.forward = ForwardPass(model.module, model.forward, objectives)
+        self.scores = Scores(objectives)
         self._settings = model.settings
-        self._parameters = self._optimizer.parameters()
+        self._update = Update(model.require_optimizer(), model.settings)
+        self._update.drop_gradients()
         self._accumulated = 0
         self._autocast = model.settings.mixed_precision is not None
-        self._clips = model.settings.clips
-        self._optimizer.zero_grad()
 
     def begin_epoch(self) -> None:
         """Begin the metrics anew, with the module in training mode."""
         self._model.module.train()
-        self._scores.reset()
+        self.scores.reset()
 
     def logs(self) -> Logs:
         """Return the epoch's metrics so far."""
-        return self._scores.logs()
+        return self.scores.logs()
 
     def __call__(self, batches: list[Batch]) -> int:
         """Train on the batches; return their samples."""
@@ -75,23 +67,20 @@ class TrainStep:
     def _train(self, batch: Batch) -> int:
         if self._autocast:
             with self._settings.autocast(self._model.device):
-                outcome = self._forward(batch)
+                outcome = self.forward(batch)
         else:
-            outcome = self._forward(batch)
-        samples = self._scores.add(batch, outcome)
+            outcome = self.forward(batch)
+        samples = self.scores.add(batch, outcome)
         guard = self._model.trainable.active_guard
         if guard is not None and not guard.admits(outcome.loss):
-            self._optimizer.zero_grad()
+            self._update.drop_gradients()
             return samples
         parts = self._settings.gradient_accumulation_steps
         (outcome.loss if parts == 1 else outcome.loss / parts).backward()
         self._accumulated += 1
         if self._accumulated >= parts:
             self._accumulated = 0
-            if self._clips:
-                self._settings.clip(self._parameters)
-            self._optimizer.step()
-            self._optimizer.zero_grad()
+            self._update()
         return samples
 
 

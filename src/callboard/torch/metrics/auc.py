@@ -11,7 +11,7 @@ from torch import Tensor
 from callboard._core.errors import ConfigurationError, DataError, UnknownNameError
 from callboard._core.monitor import Mode
 from callboard.torch.losses.loss import EPSILON, floating
-from callboard.torch.metrics.confusion import ratio
+from callboard.torch.metrics.decisions import ratio
 from callboard.torch.metrics.histogram import Counts, Histogram, spaced
 from callboard.torch.metrics.metric import Metric, Result
 

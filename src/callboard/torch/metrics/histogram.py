@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from callboard.torch.losses.loss import EPSILON
-from callboard.torch.metrics.confusion import decisions
+from callboard.torch.metrics.decisions import decisions
 
 __all__ = ["Counts", "Histogram", "spaced"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from callboard._core.errors import ConfigurationError
 from callboard._core.monitor import Mode
-from callboard.torch.metrics.confusion import ratio
+from callboard.torch.metrics.decisions import ratio
 from callboard.torch.metrics.histogram import Counts, Histogram, spaced
 from callboard.torch.metrics.metric import Metric, Result
 

@@ -1,0 +1,231 @@
+"""Several training steps compiled as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value
+
+from callboard._core.logs import Logs
+from callboard.torch.data import Batch
+from callboard.torch.forward import ForwardPass, Outcome
+from callboard.torch.nested import leaves
+from callboard.torch.steps import TrainStep
+from callboard.torch.update_rules import State, factors_of, rule_of
+
+if TYPE_CHECKING:
+    from callboard.torch.model import Model
+
+__all__ = ["CompiledStep", "can_be_compiled"]
+
+
+def can_be_compiled(model: Model) -> bool:
+    """Say whether a model's forward pass, backward pass and update can be compiled as one."""
+    return (
+        model.settings.gradient_accumulation_steps == 1
+        and rule_of(model.require_optimizer().wrapped) is not None
+    )
+
+
+class _State(NamedTuple):
+    """What an execution takes, and changes in place at its end.
+
+    Attributes:
+        weights: The optimizer's weights by name.
+        frozen: All other weights by name; they stay as they are.
+        buffers: The buffers by name.
+        moments: The optimizer's state of each of its weights.
+        factors: What depends on the numbers of the steps alone, for each of its weights.
+        mark: 1 once an update was rejected, so that no later one is applied; None without a guard.
+    """
+
+    weights: State
+    frozen: State
+    buffers: State
+    moments: dict[str, State]
+    factors: State
+    mark: Tensor | None
+
+
+class CompiledStep:
+    """Trains on ``steps_per_execution`` batches in one call of compiled code.
+
+    The first batches are trained on by the eager step: it finds mistakes and makes the optimizer's
+    state. So are batches that do not have the shapes of the others, as the last one of an epoch.
+
+    Args:
+        model: A model for which ``can_be_compiled``.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._settings = model.settings
+        self._optimizer = model.require_optimizer()
+        self._eager = TrainStep(model)
+        self._objective = _Objective(model.module, self._eager.forward)
+        self._groups = _groups_by_name(model.module, self._optimizer.wrapped)
+        self._rule = rule_of(self._optimizer.wrapped)
+        self._layers = list(model.module.modules())
+        self._shapes: list[object] = []
+        self._rates: list[Tensor] = []
+        self._execute = torch.compile(self._steps, dynamic=False, fullgraph=True)
+
+    def is_of(self, module: nn.Module) -> bool:
+        """Say whether a module still has the layers that this step was made for."""
+        return self._layers == list(module.modules())
+
+    def begin_epoch(self) -> None:
+        """Begin the metrics anew, with the module in training mode."""
+        self._eager.begin_epoch()
+
+    def logs(self) -> Logs:
+        """Return the epoch's metrics so far."""
+        return self._eager.logs()
+
+    def __call__(self, batches: list[Batch]) -> int:
+        """Train on the batches; return their samples."""
+        shapes: list[object] = [tuple(leaf.shape for leaf in leaves(batch)) for batch in batches]
+        if shapes != self._shapes:
+            if not self._shapes and len(batches) == self._settings.steps_per_execution:
+                self._shapes = shapes
+            return self._eager(batches)
+        guard = self._model.trainable.active_guard
+        state = self._state(len(batches), None if guard is None else guard.mark)
+        with torch.no_grad():
+            losses, predictions = self._execute(state, self._current_rates(), batches)
+        self._optimizer.iterations += len(batches)
+        return self._eager.scores.add_execution(batches, losses, predictions)
+
+    def _state(self, steps: int, mark: Tensor | None) -> _State:
+        module, states = self._model.module, self._optimizer.wrapped.state
+        named = {f"module.{name}": p for name, p in module.named_parameters()}
+        detached = {name: p.detach() for name, p in named.items()}
+        moments = {name: _tensors(states[named[name]]) for name in self._groups}
+        return _State(
+            weights={name: detached[name] for name in self._groups},
+            frozen={name: p for name, p in detached.items() if name not in self._groups},
+            buffers={f"module.{name}": buffer for name, buffer in module.named_buffers()},
+            moments=moments,
+            factors=self._factors(moments, steps),
+            mark=mark,
+        )
+
+    def _factors(self, moments: dict[str, State], steps: int) -> State:
+        factors: State = {}
+        for index, group in enumerate(self._optimizer.param_groups):
+            names = [name for name, own in self._groups.items() if own == index]
+            if names:
+                rows = factors_of([moments[name] for name in names], group, steps)
+                factors |= dict(zip(names, rows.to(self._model.device).unbind(), strict=True))
+        return factors
+
+    def _current_rates(self) -> list[Tensor]:
+        """Return the groups' learning rates as tensors, so that a new value compiles nothing anew."""
+        rates = [group["lr"] for group in self._optimizer.param_groups]
+        if not self._rates:
+            self._rates = [torch.empty((), device=self._model.device) for _ in rates]
+        for tensor, rate in zip(self._rates, rates, strict=True):
+            tensor.fill_(rate)
+        return self._rates
+
+    def _steps(
+        self, state: _State, rates: list[Tensor], batches: list[Batch]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Do all steps. This is what is compiled, as one graph.
+
+        Returns:
+            The sums of the losses over the steps, and the predictions of each head for all samples.
+        """
+        weights, buffers, mark = dict(state.weights), dict(state.buffers), state.mark
+        moments = dict(state.moments)
+        losses, predictions = [], []
+        for number, batch in enumerate(batches):
+            gradients, outcome, buffers = self._gradients(weights, state.frozen, buffers, batch)
+            if mark is not None:
+                mark = torch.maximum(mark, 1 - torch.isfinite(outcome.loss).to(mark.dtype))
+            factors = {name: rows[number] for name, rows in state.factors.items()}
+            self._update(weights, gradients, moments, rates, factors, mark)
+            losses.append(torch.stack([outcome.loss, *outcome.parts]).detach())
+            predictions.append(outcome.predictions)
+        _write(state.weights, weights)
+        _write(state.buffers, buffers)
+        for name, moment in moments.items():
+            _write(state.moments[name], moment)
+        if mark is not None and state.mark is not None:
+            state.mark.copy_(mark)
+        joined = [torch.cat(of_head) for of_head in zip(*predictions, strict=True)]
+        return torch.stack(losses).sum(0), joined
+
+    def _gradients(
+        self, weights: State, frozen: State, buffers: State, batch: Batch
+    ) -> tuple[State, Outcome, State]:
+        def loss_of(weights: State) -> tuple[Tensor, tuple[Outcome, State]]:
+            # Layers write to their buffers in place, which inside of grad only a copy allows.
+            own = {name: buffer.clone() for name, buffer in buffers.items()}
+            with self._settings.autocast(self._model.device):
+                outcome = functional_call(self._objective, {**weights, **frozen, **own}, (batch,))
+            return outcome.loss, (outcome, own)
+
+        gradients, (_, (outcome, after)) = grad_and_value(loss_of, has_aux=True)(weights)
+        return gradients, outcome, after
+
+    def _update(
+        self,
+        weights: State,
+        gradients: State,
+        moments: dict[str, State],
+        rates: list[Tensor],
+        factors: State,
+        mark: Tensor | None,
+    ) -> None:
+        """Put the weights and moments after one update in the places of those before."""
+        if self._settings.clips:
+            clipped = self._settings.clipped(list(gradients.values()))
+            gradients = dict(zip(gradients, clipped, strict=True))
+        for name, index in self._groups.items():
+            group = self._optimizer.wrapped.param_groups[index]
+            weight, moment = self._rule(
+                weights[name], gradients[name], moments[name], rates[index], factors[name], group
+            )
+            if mark is not None:
+                admitted = mark == 0
+                weight = torch.where(admitted, weight, weights[name])
+                moment = {
+                    key: torch.where(admitted, value, moments[name][key])
+                    for key, value in moment.items()
+                }
+            weights[name], moments[name] = weight, moment
+
+
+class _Objective(nn.Module):
+    """The forward pass as a module, so that its weights can be passed in as arguments."""
+
+    def __init__(self, module: nn.Module, forward: ForwardPass) -> None:
+        super().__init__()
+        self.module = module
+        self._pass = forward
+
+    def forward(self, batch: Batch) -> Outcome:
+        return self._pass(batch)
+
+
+def _groups_by_name(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+    """Return for each weight that the optimizer trains the index of its parameter group."""
+    index_of = {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
+    return {
+        f"module.{name}": index_of[id(p)]
+        for name, p in module.named_parameters()
+        if id(p) in index_of and p.requires_grad
+    }
+
+
+def _tensors(state: Mapping[str, Any]) -> State:
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _write(targets: State, values: State) -> None:
+    for name, value in values.items():
+        targets[name].copy_(value)
