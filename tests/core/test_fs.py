@@ -14,6 +14,10 @@ def write(path, content):
         file.write(content)
 
 
+def names(folder):
+    return [path.name for path in folder.iterdir()]
+
+
 def write_then_fail(path):
     with fs.replacing(path) as file:
         file.write(b"half")
@@ -25,7 +29,7 @@ def test_the_new_content_replaces_the_old_and_parent_folders_are_made(tmp_path):
     write(path, b"old")
     write(path, b"new")
     assert path.read_bytes() == b"new"
-    assert os.listdir(path.parent) == ["file"]
+    assert names(path.parent) == ["file"]
 
 
 def test_after_an_error_the_old_content_is_there_and_nothing_else(tmp_path):
@@ -34,7 +38,7 @@ def test_after_an_error_the_old_content_is_there_and_nothing_else(tmp_path):
     with pytest.raises(RuntimeError, match="in the middle"):
         write_then_fail(path)
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
 
 
 def test_until_the_end_the_content_is_in_a_file_beside_it(tmp_path):
@@ -52,7 +56,7 @@ def synced(monkeypatch):
     fsync = os.fsync
 
     def recording(descriptor):
-        record.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        record.append(Path(f"/proc/self/fd/{descriptor}").readlink())
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", recording)
@@ -170,4 +174,4 @@ def test_a_disk_that_is_full_is_an_error_and_the_old_file_is_whole(full_disk, tm
     )
     assert said == "OSError 27"
     assert (tmp_path / "file").read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]

@@ -28,7 +28,7 @@ def in_a_process(script):
         "from callboard import Callback, Run\n"
         "TERM = signal.SIGTERM\n"
         "class Says(Callback):\n"
-        "    def on_exception(self, error): print('on_exception', type(error).__name__, flush=True)\n"
+        "    def on_exception(self, e): print('on_exception', type(e).__name__, flush=True)\n"
         "    def on_train_end(self, logs=None): print('on_train_end', flush=True)\n"
         "    def close(self): print('close', flush=True)\n"
         "def play(body, *callbacks, epochs=3):\n"
@@ -39,13 +39,8 @@ def in_a_process(script):
         "                body(epoch, batch)\n"
         "                print('batch', epoch, batch, flush=True)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", head + script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = [sys.executable, "-c", head + script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout.split("\n")[:-1], done.stderr
 
 

@@ -32,7 +32,7 @@ def create(path: Path) -> BinaryIO:
         return os.open(name, flags | _NO_FOLLOW, 0o666)
 
     # Not Path.open, which takes no opener. "x" is O_CREAT and O_EXCL.
-    return open(path, "x+b", opener=opener)  # noqa: PTH123
+    return open(path, "x+b", opener=opener)
 
 
 def append(path: Path) -> BinaryIO:

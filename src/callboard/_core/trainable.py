@@ -30,11 +30,13 @@ class Trainable(Protocol):
 
     Attributes:
         model: What callbacks receive as ``self.model``.
-        synchronous: Reading a number costs no wait for a device.
     """
 
     model: Any
-    synchronous: bool
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether reading a number costs no wait for a device."""
 
     @property
     def learning_rate(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from callboard._core.errors import ConfigurationError, MetricNotFoundError
@@ -49,7 +50,6 @@ class Filename:
                     "allowed are {epoch}, {batch} and names of metrics"
                 )
         self._metrics = set(fields) - self._counters
-        self.varies = bool(fields)
 
     def check(self, names: frozenset[str] | None) -> None:
         """Raise if a placeholder can never be filled; ``names`` are the metrics there will be.
@@ -68,6 +68,12 @@ class Filename:
                 raise MetricNotFoundError(
                     name, names, f"The file name {self.template!r} has it as a placeholder"
                 )
+
+    def certain(self) -> Path:
+        """Return the path itself, or some path in the last folder before a placeholder."""
+        path = Path(self.template)
+        folders = [folder for folder in path.parents if "{" not in str(folder)]
+        return path if "{" not in path.name and path.parent in folders else folders[0] / "file"
 
     def fill(self, *, epoch: int, batch: int | None = None, logs: Mapping[str, Any]) -> str:
         """Return the name for an epoch and batch, both from 1, and the metrics.

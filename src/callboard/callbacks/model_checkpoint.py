@@ -98,8 +98,7 @@ class ModelCheckpoint(MonitorCallback):
         self._filename.check(self.run.metric_names)
         path = Path(self.filepath)
         self.run.trainable.check_path(path, weights_only=self.save_weights_only)
-        if not self._filename.varies:
-            fs.writable_file(path)
+        fs.writable_file(self._filename.certain())
 
     def writes(self) -> Iterable[Path]:
         """Return the path, placeholders and all."""

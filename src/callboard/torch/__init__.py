@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from callboard._core.errors import ConfigurationError
 from callboard.torch import losses as losses
 from callboard.torch import metrics as metrics
 from callboard.torch.model import Model as Model
@@ -22,6 +23,12 @@ def trainable(model: object, optimizer: object = None) -> TorchTrainable | None:
         model = Model(model)
     if not isinstance(model, Model):
         return None
-    if optimizer is not None:
-        model.optimizer = optimizer if isinstance(optimizer, Optimizer) else Optimizer(optimizer)
+    if isinstance(optimizer, torch.optim.Optimizer):
+        optimizer = Optimizer(optimizer)
+    if isinstance(optimizer, Optimizer):
+        model.optimizer = optimizer
+    elif optimizer is not None:
+        raise ConfigurationError(
+            f"optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}"
+        )
     return model.trainable

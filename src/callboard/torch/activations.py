@@ -14,9 +14,7 @@ from callboard.torch.nested import leaves
 __all__ = ["recorded_activations"]
 
 
-def recorded_activations(
-    module: nn.Module, call: Callable[[], object]
-) -> dict[str, torch.Tensor]:
+def recorded_activations(module: nn.Module, call: Callable[[], object]) -> dict[str, torch.Tensor]:
     """Return the outputs of all innermost layers for one forward pass, by their names.
 
     The pass is made in evaluation mode and without gradients; modes, buffers and random states are

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from callboard.torch.data import Batch
 from callboard.torch.forward import ForwardPass, Outcome
 from callboard.torch.nested import leaves
 from callboard.torch.steps import TrainStep
-from callboard.torch.update_rules import State, factors_of, rule_of
+from callboard.torch.update_rules import Rule, State, factors_of, rule_of
 
 if TYPE_CHECKING:
     from callboard.torch.model import Model
@@ -123,7 +123,7 @@ class CompiledStep:
         return factors
 
     def _current_rates(self) -> list[Tensor]:
-        """Return the groups' learning rates as tensors, so that a new value compiles nothing anew."""
+        """Return the groups' learning rates as tensors: a new value compiles nothing anew."""
         rates = [group["lr"] for group in self._optimizer.param_groups]
         if not self._rates:
             self._rates = [torch.empty((), device=self._model.device) for _ in rates]
@@ -185,9 +185,10 @@ class CompiledStep:
         if self._settings.clips:
             clipped = self._settings.clipped(list(gradients.values()))
             gradients = dict(zip(gradients, clipped, strict=True))
+        rule = cast("Rule", self._rule)  # there is one, or this step would not be used
         for name, index in self._groups.items():
             group = self._optimizer.wrapped.param_groups[index]
-            weight, moment = self._rule(
+            weight, moment = rule(
                 weights[name], gradients[name], moments[name], rates[index], factors[name], group
             )
             if mark is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -168,7 +169,9 @@ class GeneratorBatches:
         device: Where the batches are wanted.
     """
 
-    def __init__(self, generator: Iterator[Any], *, steps: int | None, device: torch.device) -> None:
+    def __init__(
+        self, generator: Iterator[Any], *, steps: int | None, device: torch.device
+    ) -> None:
         self._generator = generator
         self._device = device
         self.steps = steps
@@ -249,7 +252,7 @@ class _Limited:
         self._passes = 0
         self._going_on: Iterator[Batch] = iter(())
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, _epoch: int) -> Iterator[Batch]:
         for _ in range(self.steps or 0):
             batch = next(self._going_on, None)
             if batch is None:
@@ -313,9 +316,9 @@ def _sliced(block: Batch, size: int) -> Iterator[Batch]:
         parts = [(None,) * count if part is None else part.split(size) for part in block]
         yield from map(Batch, *parts)
         return
-    rows = next(leaves(block.x)).shape[0]
-    for start in range(0, rows, size):
-        yield Batch(*(mapped(lambda a: a[start : start + size], part) for part in block))
+    for start in range(0, next(leaves(block.x)).shape[0], size):
+        rows = slice(start, start + size)
+        yield Batch(*(mapped(operator.itemgetter(rows), part) for part in block))
 
 
 def _unpacked(item: Any) -> Batch:
@@ -330,6 +333,8 @@ def _unpacked(item: Any) -> Batch:
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch as tensors on a device, of the types that a float32 model takes."""
+
     def moved(value: Any) -> torch.Tensor:
         return to_tensor(value).to(device, non_blocking=True)
 

@@ -106,7 +106,10 @@ class ForwardPass:
         self._losses = [on_logits]
         self._activation = last
         metrics = (*head.metrics, *head.weighted_metrics)
-        self._logits_suffice = all(_softmax_invariant(metric) for metric in metrics)
+        # The largest of several outputs is the same before a softmax; a threshold is not.
+        self._logits_suffice = isinstance(last, nn.Softmax) and all(
+            map(_softmax_invariant, metrics)
+        )
         self._expects_probabilities = [False]
 
     def _predictions(self, outputs: Any) -> tuple[Any, ...]:

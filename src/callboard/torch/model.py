@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -92,9 +93,8 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the module's first parameter or buffer lies; the CPU if it has none."""
-        first = next(self.module.parameters(), None)
-        first = next(self.module.buffers(), None) if first is None else first
-        return torch.device("cpu") if first is None else first.device
+        tensors = itertools.chain(self.module.parameters(), self.module.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
     def forward(self, x: Any) -> Any:
         """Call the module, in the mode it is in: a tuple or list of inputs is several arguments."""
@@ -103,7 +103,7 @@ class Model:
         return self.module(x)
 
     def known_metrics(self) -> dict[str, Any] | None:
-        """Return the names that ``fit`` will log, each with its better direction, if that is known."""
+        """Return the names that ``fit`` will log, each with its better direction, if known."""
         if self.has_own_train_step or self.objectives is None:
             return None
         return self.objectives.directions
@@ -136,14 +136,14 @@ class Model:
         Args:
             optimizer: A name ("adam", with Keras's defaults), a torch optimizer of this module's
                 parameters, an optimizer class, or a function of the parameters.
-            loss: A name ("sparse_categorical_crossentropy"), a loss of ``callboard.torch.losses``, a
-                torch loss module, or a function ``(y_true, y_pred)``; a list or dict of them for
+            loss: A name ("sparse_categorical_crossentropy"), a loss of ``callboard.torch.losses``,
+                a torch loss module, or a function ``(y_true, y_pred)``; a list or dict of them for
                 several outputs. Names mean what they mean in Keras: outputs are probabilities;
                 where the module ends in a softmax or sigmoid, the loss is computed from what comes
                 before it. None if ``train_step`` is your own.
             loss_weights: Factors of the losses of several outputs.
-            metrics: Names ("accuracy"), metrics, torchmetrics objects or functions, in a list; for several
-                outputs a list or dict of lists.
+            metrics: Names ("accuracy"), metrics, torchmetrics objects or functions, in a list; for
+                several outputs a list or dict of lists.
             weighted_metrics: Metrics that ``sample_weight`` and ``class_weight`` apply to.
             run_eagerly: Never compile, whatever ``jit_compile`` says.
             steps_per_execution: Batches trained between two calls of the batch hooks.
@@ -197,8 +197,8 @@ class Model:
         """Train for a number of epochs.
 
         Args:
-            x: Inputs: an array or tensor, first axis the samples; dicts, lists and tuples of them; a
-                torch ``Dataset`` or ``DataLoader``; a generator or any iterable of batches
+            x: Inputs: an array or tensor, first axis the samples; dicts, lists and tuples of them;
+                a torch ``Dataset`` or ``DataLoader``; a generator or any iterable of batches
                 ``(x, y)`` or ``(x, y, sample_weight)``.
             y: Targets, for arrays.
             batch_size: Samples in a batch, for arrays and a ``Dataset``; 32 by default.
@@ -206,7 +206,8 @@ class Model:
             verbose: 0 silent, 1 live progress, 2 one line per epoch, "auto" as 1.
             callbacks: Callbacks, in any order.
             validation_split: Fraction of the samples, the last ones, to validate on.
-            validation_data: ``(x, y)``, ``(x, y, sample_weight)``, or a ``Dataset``, loader or generator.
+            validation_data: ``(x, y)``, ``(x, y, sample_weight)``, or a ``Dataset``, loader or
+                generator.
             shuffle: Give every epoch an order of its own; for arrays and a ``Dataset``.
             class_weight: Weight of each class, by its number.
             sample_weight: Weight of each sample, for arrays.
@@ -401,7 +402,9 @@ class Model:
     ) -> None:
         path = Path(filepath)
         if path.exists() and not overwrite:
-            raise FileExistsError(f"{str(path)!r} is there already; pass overwrite=True to replace it")
+            raise FileExistsError(
+                f"{str(path)!r} is there already; pass overwrite=True to replace it"
+            )
         self.trainable.save(path, weights_only=weights_only)
 
     def _flat(self, logs: Mapping[str, float]) -> float | list[float]:

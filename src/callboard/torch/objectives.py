@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,13 @@ class Head:
                 f"have {have}"
             ) from None
 
+    def directions(self) -> Iterator[tuple[str, Mode | None]]:
+        """Yield this head's names in the logs, and whether lower or higher is better."""
+        if self.prefix and self.loss is not None:
+            yield f"{self.prefix}loss", "min"
+        for metric in (*self.metrics, *self.weighted_metrics):
+            for name, mode in metric.directions().items():
+                yield self.prefix + name, mode
 
     def weight_of(self, sample_weight: Any) -> Any:
         """Return this head's sample weights; one weight for each sample serves all heads."""
@@ -95,15 +102,12 @@ class Objectives:
                 _check_keys(given, keys, name)
         self.directions: dict[str, Mode | None] = {"loss": "min"}
         for head in self.heads:
-            if head.prefix and head.loss is not None:
-                self.directions[f"{head.prefix}loss"] = "min"
-            for metric in (*head.metrics, *head.weighted_metrics):
-                for name, mode in metric.directions().items():
-                    if head.prefix + name in self.directions:
-                        raise ConfigurationError(
-                            f"two metrics are named {head.prefix + name!r}; give one another name"
-                        )
-                    self.directions[head.prefix + name] = mode
+            for name, mode in head.directions():
+                if name in self.directions:
+                    raise ConfigurationError(
+                        f"two metrics are named {name!r}; give one another name"
+                    )
+                self.directions[name] = mode
         self.names = list(self.directions)
 
 
@@ -142,16 +146,19 @@ def _part(given: Any, key: int | str | None, default: Any) -> Any:
         return given[key] if key < len(given) else default
     if not given:
         return default
+    wanted = "dict" if isinstance(key, str) else "list"
     raise ConfigurationError(
-        f"with several outputs, loss_weights and metrics must be a {'dict' if isinstance(key, str) else 'list'} "
-        f"as the losses are; got {given!r}"
+        f"with several outputs, loss_weights and metrics must be a {wanted} as the losses are; "
+        f"got {given!r}"
     )
 
 
 def _check_keys(given: Any, keys: list[int | str | None], name: str) -> None:
     unknown = sorted(set(given) - set(keys)) if isinstance(given, Mapping) else []
     if unknown:
-        raise ConfigurationError(f"{name} has {unknown}, for which there is no loss; {keys} have one")
+        raise ConfigurationError(
+            f"{name} has {unknown}, for which there is no loss; {keys} have one"
+        )
 
 
 def _metrics(given: Any) -> tuple[Metric, ...]:

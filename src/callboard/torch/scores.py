@@ -53,16 +53,12 @@ class Scores:
         return samples
 
     def _add_to_metrics(self, batch: Batch, predictions: Sequence[Tensor]) -> None:
-        for head, metrics, prediction in zip(
-            self._heads, self._metrics, predictions, strict=True
-        ):
+        for head, metrics, prediction in zip(self._heads, self._metrics, predictions, strict=True):
             for metric, weighted in metrics:
                 weight = head.weight_of(batch.sample_weight) if weighted else None
                 metric.update_state(head.of(batch.y), prediction, weight)
 
-    def add_execution(
-        self, batches: list[Batch], losses: Tensor, predictions: list[Tensor]
-    ) -> int:
+    def add_execution(self, batches: list[Batch], losses: Tensor, predictions: list[Tensor]) -> int:
         """Add several batches of one size at once; return their samples.
 
         Args:
@@ -112,7 +108,7 @@ def _joined(parts: Sequence[Any]) -> Any:
         return {key: _joined([part[key] for part in parts]) for key in first}
     if isinstance(first, list | tuple):
         return [_joined(column) for column in zip(*parts, strict=True)]
-    return torch.cat(parts)
+    return torch.cat(list(parts))
 
 
 class _Deferred:

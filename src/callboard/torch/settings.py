@@ -41,8 +41,15 @@ class Settings:
             limit = getattr(self, name)
             if limit is not None and not 0 < limit < math.inf:
                 raise ConfigurationError(f"{name} must be a positive number; got {limit!r}")
-        if sum(limit is not None for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm)) > 1:
-            raise ConfigurationError("pass one of clipnorm, clipvalue and global_clipnorm, not several")
+        if (
+            sum(
+                limit is not None for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm)
+            )
+            > 1
+        ):
+            raise ConfigurationError(
+                "pass one of clipnorm, clipvalue and global_clipnorm, not several"
+            )
         if self.mixed_precision not in (None, "bf16"):
             raise UnknownNameError("mixed_precision", self.mixed_precision, ["bf16"])
         if self.jit_compile not in (True, False, "auto"):
@@ -64,7 +71,9 @@ class Settings:
     @property
     def clips(self) -> bool:
         """Whether gradients are clipped."""
-        return any(limit is not None for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm))
+        return any(
+            limit is not None for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm)
+        )
 
     def clipped(self, gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return gradients clipped as Keras's optimizers do; new tensors, for compiled code too."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import torch
+
 from callboard._core.logs import Logs, Means
 from callboard._core.samples import sample_count
 from callboard.torch.data import Batch
@@ -76,7 +78,7 @@ class TrainStep:
             self._update.drop_gradients()
             return samples
         parts = self._settings.gradient_accumulation_steps
-        (outcome.loss if parts == 1 else outcome.loss / parts).backward()
+        torch.autograd.backward(outcome.loss if parts == 1 else outcome.loss / parts)
         self._accumulated += 1
         if self._accumulated >= parts:
             self._accumulated = 0

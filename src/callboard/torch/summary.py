@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from callboard.torch.activations import recorded_activations
@@ -64,7 +63,8 @@ def _count(module: nn.Module) -> int:
 
 
 def _size(module: nn.Module) -> str:
-    size = sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
+    tensors = (*module.parameters(), *module.buffers())
+    size = float(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
     for unit in ("B", "KB", "MB"):
         if size < 1024:
             return f"{size:.4g} {unit}"

@@ -101,7 +101,7 @@ class TorchTrainable:
         outputs = recorded_activations(self.model.module, lambda: self.model.forward(x))
         return {name: to_array(output.float()) for name, output in outputs.items()}
 
-    def check_path(self, path: Path, *, weights_only: bool) -> None:
+    def check_path(self, path: Path, *, weights_only: bool) -> None:  # noqa: ARG002 - the protocol's
         """Raise if ``save`` cannot write such a file: unknown suffix, missing package."""
         files.check_path(path)
 

@@ -36,10 +36,9 @@ class Update:
         """Make one update with the gradients that the parameters have."""
         if self._clip is not None:
             with torch.no_grad():
-                having = [p for p in self._parameters if p.grad is not None]
-                for parameter, gradient in zip(
-                    having, self._clip([p.grad for p in having]), strict=True
-                ):
+                having = [(p, p.grad) for p in self._parameters if p.grad is not None]
+                clipped = self._clip([gradient for _, gradient in having])
+                for (parameter, _), gradient in zip(having, clipped, strict=True):
                     parameter.grad = gradient
         wrapped = self._optimizer.wrapped
         if self._bare is None or _is_listened_to(wrapped):
@@ -61,7 +60,8 @@ def _bare_step(optimizer: torch.optim.Optimizer) -> Callable[[Any], object] | No
     kind = type(optimizer)
     if not kind.__module__.startswith("torch.optim.") or optimizer.defaults.get("differentiable"):
         return None
-    return inspect.unwrap(kind.step)
+    step: Callable[[Any], object] = inspect.unwrap(kind.step)
+    return step
 
 
 def _is_listened_to(optimizer: torch.optim.Optimizer) -> bool:

@@ -16,9 +16,7 @@ from torch import Tensor
 __all__ = ["Rule", "State", "factors_of", "rule_of"]
 
 State = dict[str, Tensor]
-Rule = Callable[
-    [Tensor, Tensor, State, Tensor, Tensor, Mapping[str, Any]], tuple[Tensor, State]
-]
+Rule = Callable[[Tensor, Tensor, State, Tensor, Tensor, Mapping[str, Any]], tuple[Tensor, State]]
 
 # Options that these functions do not know; with one of them the optimizer steps by itself.
 _UNUSUAL = ("amsgrad", "maximize", "centered", "differentiable")
@@ -51,7 +49,12 @@ def factors_of(states: list[State], group: Mapping[str, Any], steps: int) -> Ten
 
 
 def _adam(
-    weight: Tensor, gradient: Tensor, state: State, rate: Tensor, factors: Tensor, group: Mapping[str, Any]
+    weight: Tensor,
+    gradient: Tensor,
+    state: State,
+    rate: Tensor,
+    factors: Tensor,
+    group: Mapping[str, Any],
 ) -> tuple[Tensor, State]:
     if group["weight_decay"]:
         gradient = gradient + group["weight_decay"] * weight
@@ -59,14 +62,24 @@ def _adam(
 
 
 def _adamw(
-    weight: Tensor, gradient: Tensor, state: State, rate: Tensor, factors: Tensor, group: Mapping[str, Any]
+    weight: Tensor,
+    gradient: Tensor,
+    state: State,
+    rate: Tensor,
+    factors: Tensor,
+    group: Mapping[str, Any],
 ) -> tuple[Tensor, State]:
     weight = weight * (1 - rate * group["weight_decay"])
     return _adam_update(weight, gradient, state, rate, factors, group)
 
 
 def _adam_update(
-    weight: Tensor, gradient: Tensor, state: State, rate: Tensor, factors: Tensor, group: Mapping[str, Any]
+    weight: Tensor,
+    gradient: Tensor,
+    state: State,
+    rate: Tensor,
+    factors: Tensor,
+    group: Mapping[str, Any],
 ) -> tuple[Tensor, State]:
     beta1, beta2 = group["betas"]
     mean = torch.lerp(state["exp_avg"], gradient, 1 - beta1)
@@ -77,7 +90,12 @@ def _adam_update(
 
 
 def _sgd(
-    weight: Tensor, gradient: Tensor, state: State, rate: Tensor, factors: Tensor, group: Mapping[str, Any]
+    weight: Tensor,
+    gradient: Tensor,
+    state: State,
+    rate: Tensor,
+    _factors: Tensor,
+    group: Mapping[str, Any],
 ) -> tuple[Tensor, State]:
     if group["weight_decay"]:
         gradient = gradient + group["weight_decay"] * weight
@@ -89,7 +107,12 @@ def _sgd(
 
 
 def _rmsprop(
-    weight: Tensor, gradient: Tensor, state: State, rate: Tensor, factors: Tensor, group: Mapping[str, Any]
+    weight: Tensor,
+    gradient: Tensor,
+    state: State,
+    rate: Tensor,
+    _factors: Tensor,
+    group: Mapping[str, Any],
 ) -> tuple[Tensor, State]:
     if group["weight_decay"]:
         gradient = gradient + group["weight_decay"] * weight

@@ -56,9 +56,9 @@ def _labels(y_true: Any, y_pred: Any, axis: int) -> tuple[Tensor, Tensor]:
     labels = y_true if isinstance(y_true, Tensor) else torch.as_tensor(y_true)
     if labels.ndim == y_pred.ndim and labels.shape[axis] == 1:
         labels = labels.squeeze(axis)
-    expected = list(y_pred.shape)
-    del expected[axis]
-    if list(labels.shape) != expected:
+    place = axis % y_pred.ndim
+    expected = y_pred.shape[:place] + y_pred.shape[place + 1 :]
+    if labels.shape != expected:
         raise DataError(
             f"y_true has shape {tuple(labels.shape)} and y_pred {tuple(y_pred.shape)}; class "
             f"numbers need the shape {tuple(expected)}. For one-hot targets use "

@@ -1,0 +1,112 @@
+"""Reading back the file that ``CSVLogger`` wrote."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from callboard._core.errors import FileFormatError
+
+__all__ = ["TrainingLog", "read_training_log"]
+
+_SEPARATORS = ",;\t"
+_MISSING = ("", "NA")
+
+
+class TrainingLog(NamedTuple):
+    """The metrics of every epoch.
+
+    Attributes:
+        epochs: The epochs, from 0, ascending.
+        history: For each metric its values, one for each epoch; NaN where there is none.
+        skipped: Columns that hold something else than numbers.
+    """
+
+    epochs: list[int]
+    history: dict[str, list[float]]
+    skipped: list[str]
+
+
+def read_training_log(path: Path) -> TrainingLog:
+    """Read a log of ``CSVLogger``, callboard's or Keras's, with ``,`` ``;`` or a tab between values.
+
+    An epoch that is there twice, as after a run was continued, counts with its last row.
+
+    Raises:
+        FileFormatError: If it is no such log, or has no epoch or no metric yet.
+        OSError: If it cannot be read.
+    """
+    try:
+        # Spreadsheet programs put a byte order mark in front.
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{str(path)!r} is no text file, so no log of CSVLogger") from error
+    first = text.partition("\n")[0].strip("\r")
+    separator = next((each for each in _SEPARATORS if each in first), ",")
+    rows = _rows(path, text, separator)
+    header = rows[0] if rows else []
+    if header[:1] != ["epoch"]:
+        raise FileFormatError(
+            f"{str(path)!r} is no log of CSVLogger: its first column should be 'epoch', "
+            f"and its first line is {_shortened(first)!r}"
+        )
+    by_epoch = {_epoch(path, row): row for row in rows[1:]}
+    epochs = sorted(by_epoch)
+    if not epochs or len(header) == 1:
+        raise FileFormatError(f"{str(path)!r} has no {'metrics' if epochs else 'epochs'} yet")
+    history: dict[str, list[float]] = {}
+    skipped: list[str] = []
+    for column, name in enumerate(header[1:], start=1):
+        values = _numbers([by_epoch[epoch][column : column + 1] for epoch in epochs])
+        if values is None:
+            skipped.append(name)
+        else:
+            history[name] = values
+    if not history:
+        raise FileFormatError(f"{str(path)!r} has no column of numbers beside 'epoch'")
+    return TrainingLog(epochs, history, skipped)
+
+
+def _rows(path: Path, text: str, separator: str) -> list[list[str]]:
+    try:
+        rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if row]
+    except csv.Error as error:
+        raise FileFormatError(f"{str(path)!r} is no CSV file: {error}") from error
+    for row in rows:
+        if len(row) > len(rows[0]):
+            raise FileFormatError(
+                f"{str(path)!r} has {len(row)} values in the row of epoch {row[0]} and "
+                f"{len(rows[0])} names in its header"
+            )
+    return rows
+
+
+def _epoch(path: Path, row: Sequence[str]) -> int:
+    try:
+        return int(row[0])
+    except ValueError:
+        raise FileFormatError(
+            f"{str(path)!r} has {_shortened(row[0])!r} in the column 'epoch'; whole numbers belong "
+            "there"
+        ) from None
+
+
+def _numbers(cells: list[list[str]]) -> list[float] | None:
+    """Return a column's numbers, or None if it holds other things; a cell may be missing."""
+    values = []
+    for cell in cells:
+        if not cell or cell[0] in _MISSING:
+            values.append(math.nan)
+            continue
+        try:
+            values.append(float(cell[0]))
+        except ValueError:
+            return None
+    return values
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,0 +1,256 @@
+"""Curves of a training's metrics, as a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from callboard._core import fs
+from callboard._core.errors import DataError, UnknownNameError, UnsupportedError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["FORMATS", "Best", "best_of", "check_image_path", "figure_of", "write_figure"]
+
+FORMATS = (".png", ".svg", ".pdf")
+"""Suffixes of the images that a figure can be written as."""
+
+_RATE = "learning_rate"
+_WIDTH_IN, _DPI = 10.0, 100
+_ROW_IN, _RATE_ROW_IN = 3.3, 2.1
+_MOST_MARKERS = 40
+
+# Okabe and Ito's colors, which people with any color vision can tell apart. The marker tells the
+# two lines apart in black and white too.
+_TRAIN, _VALIDATION, _RATE_COLOR = "#0072B2", "#D55E00", "#007A5A"
+_INK, _FAINT = "#222222", "#8A8A8A"
+
+
+class Best(NamedTuple):
+    """The best epoch of a training.
+
+    Attributes:
+        index: Its position in the lists of values.
+        name: The metric it is the best by: ``val_loss``, or ``loss`` without a validation.
+        value: That metric in the epoch.
+    """
+
+    index: int
+    name: str
+    value: float
+
+
+def best_of(history: Mapping[str, Sequence[float]]) -> Best | None:
+    """Return the epoch with the lowest ``val_loss``, without one ``loss``; None without either.
+
+    Example:
+        >>> best_of({"loss": [0.9, 0.5, 0.3], "val_loss": [0.9, 0.6, 0.7]})
+        Best(index=1, name='val_loss', value=0.6)
+    """
+    for name in ("val_loss", "loss"):
+        values = _finite(history.get(name, ()))
+        if not np.isnan(values).all():
+            index = int(np.nanargmin(values))
+            return Best(index, name, float(values[index]))
+    return None
+
+
+def figure_of(
+    history: Mapping[str, Sequence[float]],
+    epochs: Sequence[int] | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw a panel for each metric, training and validation in one, with the best epoch marked.
+
+    The learning rate has a panel of its own, logarithmic where it spans a factor of ten. Values
+    that are NaN or infinite are gaps, bridged by a dotted line.
+
+    Args:
+        history: Values by name, as in ``History.history``: one for each epoch.
+        epochs: The epochs, from 0; by default as many as there are values. They are shown from 1.
+        title: Text above the panels.
+
+    Returns:
+        A figure of matplotlib, 1,000 pixels wide, which belongs to no window: save it, or show it
+        in a notebook.
+
+    Raises:
+        UnsupportedError: If matplotlib is not installed.
+        DataError: If there is nothing to draw, or not one value for each epoch.
+
+    Example:
+        >>> figure = figure_of({"loss": [0.9, 0.5], "val_loss": [0.9, 0.6]}, title="A short run")
+        >>> [axes.get_title() for axes in figure.axes]
+        ['loss']
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise UnsupportedError(
+            "drawing curves needs the matplotlib package: pip install 'callboard[plot]'"
+        ) from error
+    curves = {name: _finite(values) for name, values in history.items()}
+    x = _numbers_of_epochs(curves, epochs)
+    best = best_of(curves)
+    panels = _panels(curves)
+    rows = [panels[i : i + 2] for i in range(0, len(panels), 2)]
+    heights = [_RATE_ROW_IN if row == [_RATE] else _ROW_IN for row in rows]
+    figure = Figure(figsize=(_WIDTH_IN, sum(heights) + 0.7), dpi=_DPI, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+    # A row of one panel is that panel twice in the mosaic: it takes the whole width.
+    axes = figure.subplot_mosaic([[row[0], row[-1]] for row in rows], height_ratios=heights)
+    for name in panels:
+        _draw_panel(axes[name], name, x, curves, best)
+    _draw_title(figure, title, x, best)
+    return figure
+
+
+def check_image_path(path: Path) -> None:
+    """Raise if a figure cannot be written under this name.
+
+    Raises:
+        UnknownNameError: If the suffix is not one of ``FORMATS``.
+        OSError: If the file cannot be written.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise UnknownNameError("image format", path.suffix or path.name, FORMATS)
+    fs.writable_file(path)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as an image, whole, in the format of the path's suffix.
+
+    Raises:
+        UnknownNameError: If the suffix is not one of ``FORMATS``.
+        OSError: If the file cannot be written.
+    """
+    check_image_path(path)
+    with fs.replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), facecolor="white")
+
+
+def _finite(values: Sequence[float]) -> Any:
+    """Return values as an array in which all that cannot be drawn is NaN."""
+    array = np.asarray(values, dtype=np.float64)
+    return np.where(np.isfinite(array), array, math.nan)
+
+
+def _numbers_of_epochs(curves: Mapping[str, Any], epochs: Sequence[int] | None) -> Any:
+    """Return the epochs as they are shown, from 1."""
+    lengths = {name: len(values) for name, values in curves.items()}
+    if not any(lengths.values()):
+        raise DataError("there are no metrics to draw; train for an epoch first")
+    expected = max(lengths.values()) if epochs is None else len(epochs)
+    for name, length in lengths.items():
+        if length != expected:
+            raise DataError(f"{name!r} has {length} values for {expected} epochs")
+    return np.asarray(range(expected) if epochs is None else epochs) + 1
+
+
+def _panels(curves: Mapping[str, Any]) -> list[str]:
+    """Return the names of the panels: the loss first, the learning rate last."""
+    metrics = {name.removeprefix("val_") for name in curves if name != _RATE}
+    ordered = sorted(metrics, key=lambda name: (name != "loss", name))
+    return [*ordered, _RATE] if _RATE in curves else ordered
+
+
+def _draw_panel(
+    axes: Axes, name: str, x: Any, curves: Mapping[str, Any], best: Best | None
+) -> None:
+    _draw_frame(axes, name.replace("_", " "))
+    if name == _RATE:
+        _draw_rate(axes, x, curves[name])
+    else:
+        _draw_line(axes, x, curves.get(name), _TRAIN, "s", "training")
+        _draw_line(axes, x, curves.get(f"val_{name}"), _VALIDATION, "o", "validation")
+    if best is None:
+        return
+    axes.axvline(x[best.index], color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+    validated = f"val_{name}" in curves
+    shown = curves[f"val_{name}" if validated else name][best.index]
+    if name != _RATE and not math.isnan(shown):
+        color = _VALIDATION if validated else _TRAIN
+        _draw_best(axes, (x[best.index], shown), color, late=best.index > len(x) / 2)
+
+
+def _draw_frame(axes: Axes, title: str) -> None:
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - an extra
+
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK)
+    axes.set_xlabel("epoch", color=_INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(visible=True, axis="y", color="#E4E4E4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_INK, length=3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_FAINT)
+
+
+def _draw_line(axes: Axes, x: Any, y: Any, color: str, marker: str, label: str) -> None:
+    if y is None:
+        return
+    known = ~np.isnan(y)
+    # Where only every other epoch was validated, all values would stand alone without a bridge.
+    axes.plot(x[known], y[known], color=color, linewidth=1.2, linestyle=":", zorder=2)
+    few = len(x) <= _MOST_MARKERS
+    axes.plot(
+        x,
+        y,
+        color=color,
+        linewidth=2,
+        marker=marker if few or known.sum() <= _MOST_MARKERS else "",
+        markersize=4,
+        label=label,
+        zorder=3,
+    )
+    if not known.any():
+        label = f"{label} (no finite value)"
+        axes.lines[-1].set_label(label)
+    axes.legend(frameon=False, fontsize=10, labelcolor=_INK)
+
+
+def _draw_rate(axes: Axes, x: Any, y: Any) -> None:
+    axes.step(x, y, where="mid", color=_RATE_COLOR, linewidth=2, zorder=3)
+    positive = y[y > 0]
+    if len(positive) and positive.max() >= 10 * positive.min():
+        axes.set_yscale("log")
+        return
+    axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+
+
+def _draw_best(axes: Axes, at: tuple[float, float], color: str, *, late: bool) -> None:
+    axes.plot(
+        *at,
+        marker="o",
+        markersize=9,
+        markerfacecolor="white",
+        markeredgecolor=color,
+        markeredgewidth=2,
+        zorder=4,
+    )
+    axes.annotate(
+        f"{at[1]:.4g}",
+        at,
+        xytext=(-9 if late else 9, 9),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        fontsize=10,
+        fontweight="bold",
+        color=color,
+        bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        zorder=5,
+    )
+
+
+def _draw_title(figure: Figure, title: str, x: Any, best: Best | None) -> None:
+    found = "" if best is None else f"best epoch {x[best.index]}: {best.name} {best.value:.4g}"
+    text = "   |   ".join(part for part in (title, found) if part)
+    if text:
+        figure.suptitle(text, fontsize=13, color=_INK)

@@ -1,0 +1,60 @@
+import pytest
+
+from callboard import DataError, UnknownNameError
+from callboard.callbacks import MonitorCallback
+from callboard.testing import ScriptedRun
+
+
+class Cheer(MonitorCallback):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.improvements = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.improved(logs):
+            self.improvements.append(epoch)
+
+
+def test_a_subclass_asks_whether_the_metric_improved():
+    cheer = Cheer("val_loss", min_delta=0.5)
+    ScriptedRun([3, 2.75, 2, None, 1]).play(cheer)
+    assert cheer.improvements == [0, 2, 4]
+    assert cheer.best == 1
+
+
+def test_a_baseline_is_the_best_to_begin_with_in_every_run():
+    cheer = Cheer("val_loss", baseline=2.0)
+    for _ in range(2):
+        cheer.improvements.clear()
+        ScriptedRun([3, 1]).play(cheer)
+        assert cheer.improvements == [1]
+
+
+def test_the_direction_comes_from_the_name_unless_it_is_given():
+    for monitor, mode, expected in (
+        ("val_accuracy", "auto", [0, 2]),
+        ("val_accuracy", "min", [0, 1]),
+        ("val_loss", "max", [0, 2]),
+    ):
+        cheer = Cheer(monitor, mode)
+        ScriptedRun([2, 1, 3], monitor=monitor).play(cheer)
+        assert cheer.improvements == expected
+
+
+def test_logs_of_none_are_a_missing_metric():
+    cheer = Cheer("val_loss")
+    with pytest.warns(UserWarning, match="there was no validation"):
+        ScriptedRun({"loss": [1.0]}).play(cheer)
+    assert cheer.monitored(None) is None
+
+
+def test_a_text_is_no_metric_to_watch():
+    cheer = Cheer("val_loss")
+    ScriptedRun([1]).play(cheer)
+    with pytest.raises(DataError, match="Cheer monitors 'val_loss', which is 'low'"):
+        cheer.improved({"val_loss": "low"})
+
+
+def test_an_unknown_mode_is_an_error():
+    with pytest.raises(UnknownNameError):
+        Cheer(mode="lowest")

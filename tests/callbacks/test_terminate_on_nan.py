@@ -1,0 +1,112 @@
+import math
+
+import pytest
+
+from callboard import NonFiniteError, Run
+from callboard.callbacks import TerminateOnNaN
+from callboard.testing import ScriptedModel
+
+MESSAGE = "Batch {}: Invalid loss, terminating training\n"
+
+
+def play(losses, callback, model=None, epochs=2):
+    run = Run(trainable=model or ScriptedModel(), epochs=epochs, callbacks=[callback], verbose=0)
+    with run:
+        for _ in run.epochs():
+            for loss in run.train(losses):
+                run.log(loss=loss)
+    return run
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_training_ends_behind_the_batch_with_a_bad_loss(bad, capsys):
+    run = play([1.0, bad, 1.0, 1.0], TerminateOnNaN())
+    assert run.progress.step == 2
+    assert run.stop_reason == f"batch 1 has an invalid loss: {bad}"
+    assert capsys.readouterr().out == MESSAGE.format(1)
+    assert [d.action for d in run.journal] == ["stopped"]
+
+
+def test_training_with_a_finite_loss_goes_on(capsys):
+    run = play([1.0, 2.0], TerminateOnNaN())
+    assert run.progress.step == 4
+    assert capsys.readouterr().out == ""
+
+
+def test_an_error_on_request():
+    with pytest.raises(
+        NonFiniteError, match="batch 0 has an invalid loss: nan; the update was not"
+    ):
+        play([math.nan], TerminateOnNaN(raise_error=True))
+
+
+def test_looks_are_as_far_apart_as_asked_and_the_epoch_does_not_end_unseen(capsys):
+    losses = [1.0, math.nan, 1.0, 1.0, 1.0, 1.0]
+    assert play(losses, TerminateOnNaN(check_freq=3)).progress.step == 4
+    assert play(losses, TerminateOnNaN(check_freq=100)).progress.step == 6
+    assert capsys.readouterr().out == MESSAGE.format(3) + MESSAGE.format(5)
+
+
+def test_where_reading_waits_for_a_device_every_32nd_batch_is_looked_at(capsys):
+    class Slow(ScriptedModel):
+        synchronous = False
+
+    losses = [1.0, math.nan, *[1.0] * 60]
+    assert play(losses, TerminateOnNaN(), Slow()).progress.step == 33
+    assert capsys.readouterr().out == MESSAGE.format(32)
+
+
+def test_an_update_that_was_rejected_is_named(capsys):
+    model = ScriptedModel()
+    model.rejected = "gradient of 'dense.weight'"
+    run = play([1.0], TerminateOnNaN(gradients=True), model)
+    assert run.stop_reason == "batch 0 has an invalid gradient of 'dense.weight'"
+    assert capsys.readouterr().out == MESSAGE.format(0)
+
+
+def test_updates_are_guarded_during_the_run_only():
+    guarded = []
+
+    class Watched(ScriptedModel):
+        def guard(self, *, gradients):
+            guarded.append(gradients)
+            super().guard(gradients=gradients)
+
+    for gradients in (False, True):
+        model = Watched()
+        play([1.0], TerminateOnNaN(gradients=gradients), model)
+        assert not model.guarded
+    assert guarded == [False, True]
+
+
+def test_a_guard_is_taken_away_after_an_error_too():
+    model = ScriptedModel()
+    with pytest.raises(NonFiniteError):
+        play([math.nan], TerminateOnNaN(raise_error=True), model)
+    assert not model.guarded
+
+
+def test_a_loop_without_a_loss_is_left_alone():
+    with Run(callbacks=[TerminateOnNaN()], verbose=0) as run:
+        for _ in run.epochs():
+            for _ in run.train([1]):
+                run.log(score=math.nan)
+    assert run.stop_reason == ""
+
+
+def test_closing_one_that_was_in_no_run_does_nothing():
+    TerminateOnNaN().close()
+
+
+def test_every_epoch_is_looked_at_from_its_first_batch(capsys):
+    class Turns:
+        """Good in the first epoch, bad at once in the second."""
+
+        epoch = 0
+
+        def __iter__(self):
+            self.epoch += 1
+            return iter([1.0] * 3 if self.epoch == 1 else [math.nan, 1.0, 1.0])
+
+    assert play(Turns(), TerminateOnNaN(check_freq=2)).progress.step == 4
+    assert capsys.readouterr().out == MESSAGE.format(0)
