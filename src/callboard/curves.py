@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "Best", "best_of", "check_image_path", "figure_of", "write_figure"]
+__all__ = ["FORMATS", "BestEpoch", "best_epoch_of", "check_image_path", "figure_of", "write_figure"]
 
 FORMATS = (".png", ".svg", ".pdf")
 """Suffixes of the images that a figure can be written as."""
@@ -32,7 +32,7 @@ _TRAIN, _VALIDATION, _RATE_COLOR = "#0072B2", "#D55E00", "#007A5A"
 _INK, _FAINT = "#222222", "#8A8A8A"
 
 
-class Best(NamedTuple):
+class BestEpoch(NamedTuple):
     """The best epoch of a training.
 
     Attributes:
@@ -46,18 +46,18 @@ class Best(NamedTuple):
     value: float
 
 
-def best_of(history: Mapping[str, Sequence[float]]) -> Best | None:
+def best_epoch_of(history: Mapping[str, Sequence[float]]) -> BestEpoch | None:
     """Return the epoch with the lowest ``val_loss``, without one ``loss``; None without either.
 
     Example:
-        >>> best_of({"loss": [0.9, 0.5, 0.3], "val_loss": [0.9, 0.6, 0.7]})
-        Best(index=1, name='val_loss', value=0.6)
+        >>> best_epoch_of({"loss": [0.9, 0.5, 0.3], "val_loss": [0.9, 0.6, 0.7]})
+        BestEpoch(index=1, name='val_loss', value=0.6)
     """
     for name in ("val_loss", "loss"):
         values = _finite(history.get(name, ()))
         if not np.isnan(values).all():
             index = int(np.nanargmin(values))
-            return Best(index, name, float(values[index]))
+            return BestEpoch(index, name, float(values[index]))
     return None
 
 
@@ -97,11 +97,12 @@ def figure_of(
         ) from error
     curves = {name: _finite(values) for name, values in history.items()}
     x = _numbers_of_epochs(curves, epochs)
-    best = best_of(curves)
+    best = best_epoch_of(curves)
     panels = _panels(curves)
     rows = [panels[i : i + 2] for i in range(0, len(panels), 2)]
     heights = [_RATE_ROW_IN if row == [_RATE] else _ROW_IN for row in rows]
-    figure = Figure(figsize=(_WIDTH_IN, sum(heights) + 0.7), dpi=_DPI, layout="constrained")
+    # Colors are set throughout, so that a dark style of the user's does not swallow some of them.
+    figure = Figure((_WIDTH_IN, sum(heights) + 0.7), _DPI, "white", layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
     # A row of one panel is that panel twice in the mosaic: it takes the whole width.
     axes = figure.subplot_mosaic([[row[0], row[-1]] for row in rows], height_ratios=heights)
@@ -132,12 +133,19 @@ def write_figure(figure: Figure, path: Path) -> None:
     """
     check_image_path(path)
     with fs.replacing(path) as file:
-        figure.savefig(file, format=path.suffix[1:].lower(), facecolor="white")
+        figure.savefig(file, format=path.suffix[1:].lower())
 
 
 def _finite(values: Sequence[float]) -> Any:
     """Return values as an array in which all that cannot be drawn is NaN."""
-    array = np.asarray(values, dtype=np.float64)
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.empty((0, 0))
+    if array.ndim != 1:
+        raise DataError(
+            "curves are drawn of numbers, one for each epoch; leave out what has other values"
+        )
     return np.where(np.isfinite(array), array, math.nan)
 
 
@@ -161,7 +169,7 @@ def _panels(curves: Mapping[str, Any]) -> list[str]:
 
 
 def _draw_panel(
-    axes: Axes, name: str, x: Any, curves: Mapping[str, Any], best: Best | None
+    axes: Axes, name: str, x: Any, curves: Mapping[str, Any], best: BestEpoch | None
 ) -> None:
     _draw_frame(axes, name.replace("_", " "))
     if name == _RATE:
@@ -175,13 +183,13 @@ def _draw_panel(
     validated = f"val_{name}" in curves
     shown = curves[f"val_{name}" if validated else name][best.index]
     if name != _RATE and not math.isnan(shown):
-        color = _VALIDATION if validated else _TRAIN
-        _draw_best(axes, (x[best.index], shown), color, late=best.index > len(x) / 2)
+        _draw_best(axes, (x[best.index], shown), _VALIDATION if validated else _TRAIN)
 
 
 def _draw_frame(axes: Axes, title: str) -> None:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - an extra
 
+    axes.set_facecolor("white")
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK)
     axes.set_xlabel("epoch", color=_INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -216,7 +224,8 @@ def _draw_line(axes: Axes, x: Any, y: Any, color: str, marker: str, label: str) 
 
 
 def _draw_rate(axes: Axes, x: Any, y: Any) -> None:
-    axes.step(x, y, where="mid", color=_RATE_COLOR, linewidth=2, zorder=3)
+    marker = "o" if len(x) == 1 else ""  # a step needs two points to be seen
+    axes.step(x, y, where="mid", color=_RATE_COLOR, linewidth=2, marker=marker, zorder=3)
     positive = y[y > 0]
     if len(positive) and positive.max() >= 10 * positive.min():
         axes.set_yscale("log")
@@ -225,31 +234,29 @@ def _draw_rate(axes: Axes, x: Any, y: Any) -> None:
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
 
 
-def _draw_best(axes: Axes, at: tuple[float, float], color: str, *, late: bool) -> None:
-    axes.plot(
-        *at,
-        marker="o",
-        markersize=9,
-        markerfacecolor="white",
-        markeredgecolor=color,
-        markeredgewidth=2,
-        zorder=4,
-    )
+def _draw_best(axes: Axes, at: tuple[float, float], color: str) -> None:
+    """Mark a point with its value, on the side of the line that a learning curve leaves free."""
+    axes.plot(*at, "o", ms=9, mfc="white", mec=color, mew=2, zorder=4)
+    low, high = axes.get_ylim()
+    left, right = axes.get_xlim()
+    above = at[1] < (low + high) / 2
+    near_the_end = at[0] > left + 0.85 * (right - left)
     axes.annotate(
         f"{at[1]:.4g}",
         at,
-        xytext=(-9 if late else 9, 9),
+        xytext=(-9 if near_the_end else 9, 9 if above else -9),
         textcoords="offset points",
-        ha="right" if late else "left",
+        ha="right" if near_the_end else "left",
+        va="bottom" if above else "top",
         fontsize=10,
         fontweight="bold",
         color=color,
-        bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
         zorder=5,
     )
 
 
-def _draw_title(figure: Figure, title: str, x: Any, best: Best | None) -> None:
+def _draw_title(figure: Figure, title: str, x: Any, best: BestEpoch | None) -> None:
     found = "" if best is None else f"best epoch {x[best.index]}: {best.name} {best.value:.4g}"
     text = "   |   ".join(part for part in (title, found) if part)
     if text:

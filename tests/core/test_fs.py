@@ -86,10 +86,10 @@ def test_folders_that_are_made_are_synced_into_their_parents(tmp_path, synced):
 
 
 def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path, monkeypatch):
-    monkeypatch.setattr(fs.secrets, "token_hex", lambda _bytes: "known")
+    monkeypatch.setattr(fs.os, "urandom", bytes)
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
-    (tmp_path / f".file.{os.getpid()}-known.tmp").symlink_to(victim)
+    (tmp_path / f".file.{os.getpid()}-00000000.tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
         write(tmp_path / "file", b"x")
     assert victim.read_bytes() == b"precious"

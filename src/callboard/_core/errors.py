@@ -20,7 +20,6 @@ Errors of the operating system (a full disk, a path that may not be written) sta
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -121,6 +120,8 @@ def nearest(given: object, allowed: Iterable[str]) -> str:
         >>> nearest("val_los", ["loss", "val_loss"])
         " Did you mean 'val_loss'?"
     """
+    import difflib  # noqa: PLC0415 - takes long to load, and errors are rare
+
     names = list(allowed)
     by_folded = {name.lower(): name for name in names}
     close = difflib.get_close_matches(str(given).lower(), by_folded, n=1, cutoff=0.6)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +62,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     writable_file(path)
     # 48 characters are 192 bytes at most, of the 255 that a name may have.
-    temporary = path.with_name(f".{path.name[:48]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name[:48]}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     file = create(temporary)
     try:
         with file:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
 
-from callboard._core.errors import ConfigurationError, UnknownNameError
+from callboard._core.errors import ConfigurationError, UnknownNameError, nearest
 
 __all__ = [
     "Best",
@@ -35,9 +35,10 @@ _HIGHER_IS_BETTER = (
     "fbeta|fbeta_score|iou|mean_iou|miou|dice|jaccard|map|ndcg|mrr|r2|r2_score|bleu|rouge|"
     "ssim|psnr|kappa|mcc|true_positives|true_negatives|explained_variance|pearson|spearman"
 )
-_DIRECTIONS: tuple[tuple[Mode, re.Pattern[str]], ...] = (
-    ("min", re.compile(rf"(^|[_/.\-])({_LOWER_IS_BETTER})$")),
-    ("max", re.compile(rf"(^|[_/.\-])({_HIGHER_IS_BETTER})$")),
+# Patterns as text: they are compiled at the first use, not at import.
+_DIRECTIONS: tuple[tuple[Mode, str], ...] = (
+    ("min", rf"(^|[_/.\-])({_LOWER_IS_BETTER})$"),
+    ("max", rf"(^|[_/.\-])({_HIGHER_IS_BETTER})$"),
 )
 
 
@@ -63,11 +64,14 @@ def direction(name: str, known: Mapping[str, Mode | None] | None = None) -> Mode
     # Top-k accuracies end in a number: "top_5", "accuracy_5".
     spelled = re.sub(r"[_@]?\d+$", "", base.lower())
     for mode, pattern in _DIRECTIONS:
-        if pattern.search(base.lower()) or pattern.search(spelled):
+        if re.search(pattern, base.lower()) or re.search(pattern, spelled):
             return mode
+    close = nearest(base, (_LOWER_IS_BETTER + "|" + _HIGHER_IS_BETTER).split("|"))
+    if name != base:
+        close = close.replace("mean '", "mean 'val_")
     raise ConfigurationError(
-        f"cannot tell whether a lower or a higher {name!r} is better; "
-        "pass mode='min' or mode='max' to the callback that monitors it"
+        f"cannot tell whether a lower or a higher {name!r} is better;{close} "
+        "Pass mode='min' or mode='max' to the callback that monitors it"
     )
 
 

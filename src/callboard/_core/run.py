@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral
 from types import TracebackType
@@ -17,6 +16,7 @@ from callboard._core.history import History
 from callboard._core.journal import Decision, Journal
 from callboard._core.logs import Logs, Means
 from callboard._core.monitor import Mode
+from callboard._core.output import say
 from callboard._core.passes import Pass, Purpose
 from callboard._core.progress import Progress
 from callboard._core.samples import sample_count
@@ -299,8 +299,7 @@ class Run:
         if self._messages is not None:
             self._messages.append(text)
         else:
-            sys.stdout.write(f"{text}\n")
-            sys.stdout.flush()
+            say(text)
 
     # ---- inside ----------------------------------------------------------------------------------
 

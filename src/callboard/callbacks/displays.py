@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Any, Protocol
 
+from callboard._core.output import printable, say
 from callboard.callbacks.progress_line import ProgressLine
 
 __all__ = ["Display", "LinesDisplay", "NotebookDisplay", "TerminalDisplay", "suitable_display"]
@@ -51,8 +52,7 @@ class LinesDisplay:
     def end(self, line: ProgressLine) -> None:
         """Print the line."""
         title = f"{self._title} - " if self._title else ""
-        sys.stdout.write(f"{title}{line.final()}\n")
-        sys.stdout.flush()
+        say(f"{title}{line.final()}")
 
     def close(self) -> None:
         """Nothing is open."""
@@ -103,7 +103,7 @@ class TerminalDisplay:
     def _text(line: str) -> Any:
         from rich.text import Text
 
-        return Text(line)
+        return Text(printable(line))
 
 
 class NotebookDisplay:

@@ -35,21 +35,11 @@ class Filename:
         self.template = template
         self._counters = {"epoch", "batch"} if batch else {"epoch"}
         try:
-            fields = {
-                name: spec or ""
-                for _, name, spec, _ in string.Formatter().parse(template)
-                if name is not None
-            }
+            fields = _fields(template)
+            template.format(**{name: 1 if name in {"epoch", "batch"} else 0.5 for name in fields})
         except ValueError as error:
             raise ConfigurationError(f"cannot read the file name {template!r}: {error}") from None
-        for name, spec in fields.items():
-            # Braces in a format would be placeholders again, and could reach attributes.
-            if not name.replace("/", "_").isidentifier() or "{" in spec:
-                raise ConfigurationError(
-                    f"the file name {template!r} has the placeholder {{{name}}}; "
-                    "allowed are {epoch}, {batch} and names of metrics"
-                )
-        self._metrics = set(fields) - self._counters
+        self._metrics = fields - self._counters
 
     def check(self, names: frozenset[str] | None) -> None:
         """Raise if a placeholder can never be filled; ``names`` are the metrics there will be.
@@ -89,3 +79,19 @@ class Filename:
                 )
             values[name] = logs.get(name, math.nan)
         return self.template.format(**values)
+
+
+def _fields(template: str) -> set[str]:
+    """Return the names of the placeholders, or raise ValueError for one that is no name."""
+    fields = set()
+    for _, name, spec, _ in string.Formatter().parse(template):
+        if name is None:
+            continue
+        # Braces in a format would be placeholders again, and could reach attributes.
+        if not name.replace("/", "_").isidentifier() or "{" in (spec or ""):
+            raise ValueError(
+                f"it has the placeholder {{{name}}}; "
+                "allowed are {epoch}, {batch} and names of metrics"
+            )
+        fields.add(name)
+    return fields

@@ -104,6 +104,11 @@ class ModelCheckpoint(MonitorCallback):
         """Return the path, placeholders and all."""
         return (Path(self.filepath),)
 
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Take note of the epochs done so far, as a run may begin with a later one."""
+        if self._every.unit == "epoch":
+            self._every.due(epoch=epoch)
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save, if saving goes by epochs and one is due."""
         if self._every.unit == "epoch" and self._every.due(epoch=epoch + 1):
@@ -175,7 +180,8 @@ class ModelCheckpoint(MonitorCallback):
 
 
 def _period(save_freq: int | str) -> Every:
-    if isinstance(save_freq, bool) or not isinstance(save_freq, int | str):
+    number = isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq > 0
+    if not number and not isinstance(save_freq, str):
         raise ConfigurationError(
             "save_freq must be 'epoch', a number of batches or a period such as '10 min'; "
             f"got {save_freq!r}"

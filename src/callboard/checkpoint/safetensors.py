@@ -34,8 +34,14 @@ def write_safetensors(
         arrays: Arrays of any shape; a dtype that NumPy lacks is held as :mod:`dtypes` says.
         metadata: Texts to put into the header.
 
+    Raises:
+        TypeError: For a dtype or a name that such files cannot have.
+        OSError: If the file cannot be written.
+
     Source: https://github.com/huggingface/safetensors, "Format".
     """
+    if "__metadata__" in arrays:
+        raise TypeError("a safetensors file cannot hold an array called '__metadata__'")
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
     # Wide types first, so that every array starts at a multiple of its element's size.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Self
 
 import torch
@@ -25,24 +26,28 @@ class ClassWeights:
     """
 
     def __init__(self, weights: Mapping[int, float]) -> None:
+        if not isinstance(weights, Mapping):
+            raise ConfigurationError(
+                f"class_weight must be a dict of weights by class number; got {weights!r}"
+            )
         for number, weight in weights.items():
-            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
                 raise ConfigurationError(
                     f"class_weight must have class numbers, from 0, as keys; got {number!r}"
                 )
-            if not 0 <= weight < math.inf:
+            if not isinstance(weight, Real) or not 0 <= weight < math.inf:
                 raise ConfigurationError(
                     f"class_weight[{number}] must be a number, 0 or more; got {weight!r}"
                 )
         # One place more than the highest class: all classes above it share its weight of 1.
-        self._table = torch.ones(max(weights) + 2)
+        self._table = torch.ones(int(max(weights)) + 2)
         for number, weight in weights.items():
-            self._table[number] = weight
+            self._table[int(number)] = float(weight)
 
     @classmethod
     def of(cls, weights: Mapping[int, float] | None) -> Self | None:
         """Return the weights, or None if none were given."""
-        return cls(weights) if weights else None
+        return None if weights is None or weights == {} else cls(weights)
 
     def apply(self, batch: Batch) -> Batch:
         """Return the batch with the weight of each sample's class multiplied in.
@@ -51,12 +56,17 @@ class ClassWeights:
             DataError: If the targets are not class numbers or one-hot vectors.
         """
         y = batch.y
-        if not isinstance(y, torch.Tensor):
-            raise DataError("class_weight needs targets that are one array of classes")
+        if not isinstance(y, torch.Tensor) or not 1 <= y.ndim <= 2:
+            raise DataError(
+                "class_weight needs targets that are one array of class numbers, shape (samples,), "
+                "or of one-hot vectors, shape (samples, classes); otherwise pass sample_weight"
+            )
         if y.ndim > 1 and y.shape[-1] > 1:
             y = y.argmax(-1)
         classes = y.reshape(y.shape[0], -1)[:, 0].long()
         self._table = self._table.to(y.device)
         weights = self._table[classes.clamp(max=len(self._table) - 1)]
         given = batch.sample_weight
-        return batch._replace(sample_weight=weights if given is None else given * weights)
+        if given is not None:  # of shape (samples,), or with further axes
+            weights = given * weights.reshape(-1, *(1 for _ in given.shape[1:]))
+        return batch._replace(sample_weight=weights)

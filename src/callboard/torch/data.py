@@ -15,7 +15,17 @@ from callboard._core.errors import ConfigurationError, DataError
 from callboard.torch.arrays import to_tensor
 from callboard.torch.nested import leaves, mapped
 
-__all__ = ["ArrayBatches", "Batch", "Batches", "batches_of", "on_device", "split_off", "tensors_of"]
+__all__ = [
+    "ArrayBatches",
+    "Batch",
+    "Batches",
+    "batches_of",
+    "is_list_of_batches",
+    "on_device",
+    "positive",
+    "split_off",
+    "tensors_of",
+]
 
 # Rows gathered at a time: a few large gathers cost less than one for every batch.
 _BLOCK_ROWS = 2048
@@ -217,9 +227,9 @@ def batches_of(
     """
     if x is None:
         raise DataError("there is no data: x is None; pass arrays, tensors, a Dataset or a loader")
-    size = 32 if batch_size is None else _positive(batch_size, "batch_size")
+    size = 32 if batch_size is None else positive(batch_size, "batch_size")
     if steps is not None:
-        _positive(steps, "steps_per_epoch")
+        positive(steps, "steps_per_epoch")
     if _is_arrays(x):
         arrays = ArrayBatches(
             x, y, sample_weight, batch_size=size, shuffle=shuffle, device=device, seed=seed
@@ -292,21 +302,32 @@ def split_off(data: Batch, fraction: float) -> tuple[Batch, Batch]:
 
 def tensors_of(tree: Any) -> Any:
     """Return nested tensors of nested arrays; a list of numbers, however deep, is one array."""
-    if isinstance(tree, list) and tree and isinstance(tree[0], list | int | float):
+    if _is_numbers(tree):
         return to_tensor(tree)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*map(tensors_of, tree))
     if isinstance(tree, list | tuple):
-        return type(tree)(tensors_of(value) for value in tree)
+        return type(tree)(map(tensors_of, tree))
     if isinstance(tree, Mapping):
         return {key: tensors_of(value) for key, value in tree.items()}
     return None if tree is None else to_tensor(tree)
 
 
+def is_list_of_batches(data: object) -> bool:
+    """Say whether data is a list of ``(x, y)``; a list of several inputs holds arrays or dicts."""
+    return isinstance(data, list) and bool(data) and isinstance(data[0], tuple)
+
+
 def _is_arrays(x: Any) -> bool:
     if isinstance(x, Mapping | tuple):
         return True
-    if isinstance(x, list):  # of numbers, of lists of numbers, or of arrays
-        return not x or isinstance(x[0], list | int | float) or _is_arrays(x[0])
+    if isinstance(x, list):
+        return not x or _is_numbers(x) or (not is_list_of_batches(x) and _is_arrays(x[0]))
     return hasattr(x, "__array__") and hasattr(x, "shape")
+
+
+def _is_numbers(tree: object) -> bool:
+    return isinstance(tree, list) and bool(tree) and isinstance(tree[0], list | int | float)
 
 
 def _sliced(block: Batch, size: int) -> Iterator[Batch]:
@@ -335,13 +356,11 @@ def _unpacked(item: Any) -> Batch:
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """Return a batch as tensors on a device, of the types that a float32 model takes."""
 
-    def moved(value: Any) -> torch.Tensor:
-        return to_tensor(value).to(device, non_blocking=True)
-
+    x, y, weight = map(tensors_of, batch)
     return Batch(
-        mapped(lambda a: _input(moved(a)), batch.x),
-        mapped(lambda a: _narrowed(moved(a)), batch.y),
-        mapped(lambda a: _narrowed(moved(a)), batch.sample_weight),
+        mapped(lambda a: _input(a.to(device, non_blocking=True)), x),
+        mapped(lambda a: _narrowed(a.to(device, non_blocking=True)), y),
+        mapped(lambda a: _narrowed(a.to(device, non_blocking=True)), weight),
     )
 
 
@@ -378,7 +397,8 @@ def _length(loader: Iterable[Any]) -> int | None:
         return None
 
 
-def _positive(value: object, name: str) -> int:
+def positive(value: object, name: str) -> int:
+    """Return a count, or raise ConfigurationError unless it is a whole number, 1 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{name} must be a whole number, 1 or more; got {value!r}")
     return value

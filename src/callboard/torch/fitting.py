@@ -19,7 +19,15 @@ from callboard._core.samples import sample_count
 from callboard.torch.arrays import to_array
 from callboard.torch.class_weights import ClassWeights
 from callboard.torch.compiled import CompiledStep, can_be_compiled
-from callboard.torch.data import Batch, Batches, batches_of, on_device, split_off
+from callboard.torch.data import (
+    Batch,
+    Batches,
+    batches_of,
+    is_list_of_batches,
+    on_device,
+    positive,
+    split_off,
+)
 from callboard.torch.denormals import denormals_flushed
 from callboard.torch.forward import ForwardPass
 from callboard.torch.modes import evaluating
@@ -30,7 +38,14 @@ from callboard.torch.steps import OwnStep, Step, TrainStep
 if TYPE_CHECKING:
     from callboard.torch.model import Model
 
-__all__ = ["evaluate", "fit", "predict", "test_on_batch", "train_on_batch"]
+__all__ = [
+    "evaluate",
+    "fit",
+    "predict",
+    "predict_on_batch",
+    "test_on_batch",
+    "train_on_batch",
+]
 
 
 def fit(
@@ -196,6 +211,13 @@ def test_on_batch(model: Model, data: Batch) -> dict[str, float]:
     return dict(scores.logs())
 
 
+def predict_on_batch(model: Model, x: Any) -> Any:
+    """Return the outputs for one batch."""
+    batch = on_device(Batch(x, None, None), model.device)
+    with _evaluating(model):
+        return mapped(_result, model.forward(batch.x))
+
+
 def default_train_step(model: Model, batch: Batch) -> Mapping[str, Any]:
     """Train on one batch as ``compile`` said, and return its metrics."""
     step = TrainStep(model)
@@ -241,7 +263,7 @@ def _with_split(data: Batch, fraction: float, validation_data: object) -> tuple[
 
 def _validation_batches(model: Model, data: Any, batch_size: int | None) -> Batches:
     x, y, weight = data, None, None
-    if isinstance(data, tuple | list):
+    if isinstance(data, tuple | list) and not is_list_of_batches(data):
         if not 1 <= len(data) <= 3:
             raise ConfigurationError(
                 f"validation_data must be (x, y) or (x, y, sample_weight); got {len(data)} values"

@@ -15,11 +15,9 @@ from torch import nn
 from callboard._core.errors import ConfigurationError, DataError, RunStateError
 from callboard._core.history import History
 from callboard.torch import fitting
-from callboard.torch.arrays import to_array, to_tensor
 from callboard.torch.compiled import CompiledStep
 from callboard.torch.data import Batch
-from callboard.torch.modes import evaluating
-from callboard.torch.nested import mapped
+from callboard.torch.modes import in_mode
 from callboard.torch.objectives import Objectives
 from callboard.torch.optimizers import Optimizer, resolve_optimizer
 from callboard.torch.settings import Settings
@@ -83,9 +81,12 @@ class Model:
             ) from None
 
     def __call__(self, x: Any, *, training: bool = False) -> Any:
-        """Return the module's outputs for inputs; in training mode only if asked."""
-        self.module.train(training)
-        return self.forward(x)
+        """Return the module's outputs for inputs; in training mode only if asked.
+
+        The mode that the module was in comes back, so that a callback may look at outputs.
+        """
+        with in_mode(self.module, training=training):
+            return self.forward(x)
 
     def __repr__(self) -> str:
         return f"Model({self.module!r})"
@@ -312,9 +313,7 @@ class Model:
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the module's outputs for one batch as NumPy arrays."""
-        x = mapped(lambda value: to_tensor(value).to(self.device), x)
-        with evaluating(self.module), torch.inference_mode():
-            return mapped(to_array, self.forward(x))
+        return fitting.predict_on_batch(self, x)
 
     def train_step(self, batch: Batch) -> Mapping[str, Any]:
         """Train on a batch ``(x, y, sample_weight)``; return what is to be logged.

@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""Training or evaluation mode for a while."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from collections.abc import Iterator
 
 from torch import nn
 
-__all__ = ["evaluating"]
+__all__ = ["evaluating", "in_mode"]
 
 
 @contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Have a module and all its layers in evaluation mode; afterwards each as it was."""
+def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """Have a module and all its layers in one mode; afterwards each in the mode it was in."""
     modes = [(layer, layer.training) for layer in module.modules()]
-    module.eval()
+    module.train(training)
     try:
         yield
     finally:
-        for layer, training in modes:
-            layer.training = training
+        for layer, before in modes:
+            layer.training = before
+
+
+def evaluating(module: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Have a module and all its layers in evaluation mode; afterwards each as it was."""
+    return in_mode(module, training=False)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from callboard._core.errors import ConfigurationError, DataError
 from callboard._core.monitor import Mode
 from callboard.torch.losses import Loss, resolve_loss
@@ -43,14 +45,19 @@ class Head:
         """
         if self.key is None:
             return outputs
+        if isinstance(outputs, Tensor):  # indexing it would give one sample
+            raise self._absence(outputs)
         try:
             return outputs[self.key]
         except (LookupError, TypeError):
-            have = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
-            raise DataError(
-                f"there is a loss or metric for output {self.key!r}; the module or the targets "
-                f"have {have}"
-            ) from None
+            raise self._absence(outputs) from None
+
+    def _absence(self, outputs: object) -> DataError:
+        have = sorted(outputs) if isinstance(outputs, Mapping) else f"one {type(outputs).__name__}"
+        return DataError(
+            f"there is a loss or metric for output {self.key!r}; the module or the targets "
+            f"have {have}"
+        )
 
     def directions(self) -> Iterator[tuple[str, Mode | None]]:
         """Yield this head's names in the logs, and whether lower or higher is better."""
@@ -92,6 +99,8 @@ class Objectives:
         keys: list[int | str | None] = [None]
         if isinstance(loss, Mapping):
             keys = list(loss)
+        elif isinstance(loss, list | tuple) and len(loss) == 1:  # in a list for no reason
+            loss = loss[0]
         elif isinstance(loss, list | tuple):
             keys = list(range(len(loss)))
         self.heads = tuple(

@@ -1,0 +1,23 @@
+"""All measurements of docs/performance.md, one after the other, each in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+COMMANDS = (
+    ("imports.py",),
+    ("dispatch.py",),
+    ("events.py",),
+    ("fit.py", "--threads", "1"),
+    ("fit.py", "--threads", "2"),
+)
+
+
+def main():
+    here = Path(__file__).parent
+    for name, *arguments in COMMANDS:
+        subprocess.run([sys.executable, str(here / name), *arguments, *sys.argv[1:]], check=True)
+
+
+if __name__ == "__main__":
+    main()
