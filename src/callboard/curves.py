@@ -36,12 +36,12 @@ class BestEpoch(NamedTuple):
     """The best epoch of a training.
 
     Attributes:
-        index: Its position in the lists of values.
+        at: Its position in the lists of values.
         name: The metric it is the best by: ``val_loss``, or ``loss`` without a validation.
         value: That metric in the epoch.
     """
 
-    index: int
+    at: int
     name: str
     value: float
 
@@ -51,13 +51,13 @@ def best_epoch_of(history: Mapping[str, Sequence[float]]) -> BestEpoch | None:
 
     Example:
         >>> best_epoch_of({"loss": [0.9, 0.5, 0.3], "val_loss": [0.9, 0.6, 0.7]})
-        BestEpoch(index=1, name='val_loss', value=0.6)
+        BestEpoch(at=1, name='val_loss', value=0.6)
     """
     for name in ("val_loss", "loss"):
         values = _finite(history.get(name, ()))
         if not np.isnan(values).all():
-            index = int(np.nanargmin(values))
-            return BestEpoch(index, name, float(values[index]))
+            at = int(np.nanargmin(values))
+            return BestEpoch(at, name, float(values[at]))
     return None
 
 
@@ -91,6 +91,7 @@ def figure_of(
     """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+        from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise UnsupportedError(
             "drawing curves needs the matplotlib package: pip install 'callboard[plot]'"
@@ -102,10 +103,14 @@ def figure_of(
     rows = [panels[i : i + 2] for i in range(0, len(panels), 2)]
     heights = [_RATE_ROW_IN if row == [_RATE] else _ROW_IN for row in rows]
     # Colors are set throughout, so that a dark style of the user's does not swallow some of them.
-    figure = Figure((_WIDTH_IN, sum(heights) + 0.7), _DPI, "white", layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+    size = (_WIDTH_IN, sum(heights) + 0.7)
+    figure = Figure(
+        size, _DPI, facecolor="white", layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.12)
+    )
     # A row of one panel is that panel twice in the mosaic: it takes the whole width.
-    axes = figure.subplot_mosaic([[row[0], row[-1]] for row in rows], height_ratios=heights)
+    axes: dict[str, Axes] = figure.subplot_mosaic(
+        [[row[0], row[-1]] for row in rows], height_ratios=heights
+    )
     for name in panels:
         _draw_panel(axes[name], name, x, curves, best)
     _draw_title(figure, title, x, best)
@@ -133,7 +138,7 @@ def write_figure(figure: Figure, path: Path) -> None:
     """
     check_image_path(path)
     with fs.replacing(path) as file:
-        figure.savefig(file, format=path.suffix[1:].lower())
+        figure.savefig(file, format=path.suffix[1:].lower(), facecolor="white")
 
 
 def _finite(values: Sequence[float]) -> Any:
@@ -179,11 +184,11 @@ def _draw_panel(
         _draw_line(axes, x, curves.get(f"val_{name}"), _VALIDATION, "o", "validation")
     if best is None:
         return
-    axes.axvline(x[best.index], color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+    axes.axvline(x[best.at], color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     validated = f"val_{name}" in curves
-    shown = curves[f"val_{name}" if validated else name][best.index]
+    shown = curves[f"val_{name}" if validated else name][best.at]
     if name != _RATE and not math.isnan(shown):
-        _draw_best(axes, (x[best.index], shown), _VALIDATION if validated else _TRAIN)
+        _draw_best(axes, (x[best.at], shown), _VALIDATION if validated else _TRAIN)
 
 
 def _draw_frame(axes: Axes, title: str) -> None:
@@ -257,7 +262,7 @@ def _draw_best(axes: Axes, at: tuple[float, float], color: str) -> None:
 
 
 def _draw_title(figure: Figure, title: str, x: Any, best: BestEpoch | None) -> None:
-    found = "" if best is None else f"best epoch {x[best.index]}: {best.name} {best.value:.4g}"
+    found = "" if best is None else f"best epoch {x[best.at]}: {best.name} {best.value:.4g}"
     text = "   |   ".join(part for part in (title, found) if part)
     if text:
         figure.suptitle(text, fontsize=13, color=_INK)

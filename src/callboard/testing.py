@@ -71,9 +71,10 @@ class ScriptedModel:
         """Note the path and the weight."""
         self.saved.append((str(path), self.weight))
 
-    def guard(self, *, gradients: bool) -> None:  # noqa: ARG002 - the protocol's
-        """Note that updates are guarded."""
+    def guard(self, *, gradients: bool) -> bool:  # noqa: ARG002 - the protocol's
+        """Note that updates are guarded; losses are to be looked at in the logs."""
         self.guarded = True
+        return False
 
     def unguard(self) -> None:
         """Note that updates are no longer guarded."""

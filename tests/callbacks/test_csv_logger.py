@@ -159,6 +159,13 @@ def test_a_last_row_that_was_left_open_is_not_merged_with_the_next(tmp_path):
     assert path.read_text() == "epoch,loss\n0,1.0\n1,2\n2,3.0\n"
 
 
+def test_a_log_that_is_gone_when_a_run_goes_on_is_begun_with_its_header(tmp_path):
+    logger = CSVLogger(tmp_path / "log.csv")
+    logger.load_state_dict({"columns": ["acc", "loss"]})
+    log(logger, [{"loss": 1.0}], first=5)
+    assert (tmp_path / "log.csv").read_text() == "epoch,acc,loss\n5,NA,1.0\n"
+
+
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\n", b"\x89PNG\xff\xfe", b"not a log"])
 def test_appending_to_what_is_no_such_log_is_an_error_that_leaves_it_alone(tmp_path, content):
     path = tmp_path / "log.csv"

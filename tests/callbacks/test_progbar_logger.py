@@ -1,3 +1,4 @@
+import io
 import os
 import re
 import subprocess
@@ -9,7 +10,12 @@ import pytest
 
 from callboard import Callback, Run
 from callboard.callbacks import LambdaCallback, ProgbarLogger, displays, progbar_logger
-from callboard.callbacks.displays import LinesDisplay, NotebookDisplay, suitable_display
+from callboard.callbacks.displays import (
+    LinesDisplay,
+    NotebookDisplay,
+    TerminalDisplay,
+    suitable_display,
+)
 from callboard.callbacks.progress_line import ProgressLine
 from callboard.testing import ScriptedRun
 
@@ -321,6 +327,63 @@ def test_one_that_was_used_in_training_shows_an_evaluation_too(display, clock):
 def test_given_by_hand_to_a_silent_run_it_is_silent(capsys):
     ScriptedRun([1.0], verbose=0).play(ProgbarLogger())
     assert capsys.readouterr().out == ""
+
+
+class Terminal(io.StringIO):
+    """A terminal's stream that keeps what was sent to it."""
+
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def to_terminal(monkeypatch):
+    """Make the output a terminal; called in the test, as pytest sets the output before it."""
+
+    def to_terminal(term="xterm-256color"):
+        monkeypatch.setenv("TERM", term)
+        monkeypatch.setattr(sys, "stdout", Terminal())
+        return sys.stdout
+
+    return to_terminal
+
+
+def test_a_run_on_a_terminal_draws_over_its_line_and_leaves_the_final_one(to_terminal, clock):
+    terminal = to_terminal()
+    with Run(verbose=1, epochs=2) as run:
+        for _ in run.epochs():
+            for _ in run.train(range(2)):
+                run.log(loss=0.5)
+                clock[0] += 1
+    screen = pyte.Screen(80, 24)
+    stream = pyte.Stream(screen)
+    screen.set_mode(pyte.modes.LNM)
+    stream.feed(terminal.getvalue())
+    lines = [timeless(line.strip()) for line in screen.display if line.strip()]
+    final = "2/2 - T - loss: 0.5000"
+    assert lines == ["Epoch 1/2", final, "Epoch 2/2", final]
+    assert "━" in terminal.getvalue()
+
+
+def test_a_terminal_that_is_closed_twice_or_not_begun_is_left_as_it_is(to_terminal):
+    terminal = to_terminal()
+    display = suitable_display(1)
+    assert isinstance(display, TerminalDisplay)
+    display.draw(ProgressLine(1, 2))
+    display.end(ProgressLine(2, 2))
+    display.close()
+    assert terminal.getvalue() == ""
+    display.begin("")
+    display.close()
+    display.close()
+    assert terminal.getvalue().count("\x1b[?25h") == 1
+
+
+def test_a_dumb_terminal_is_none(to_terminal):
+    to_terminal("dumb")
+    assert isinstance(suitable_display(1), LinesDisplay)
 
 
 # ---- displays ------------------------------------------------------------------------------------

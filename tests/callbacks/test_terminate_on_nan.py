@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from callboard import NonFiniteError, Run
@@ -70,13 +71,44 @@ def test_updates_are_guarded_during_the_run_only():
     class Watched(ScriptedModel):
         def guard(self, *, gradients):
             guarded.append(gradients)
-            super().guard(gradients=gradients)
+            return super().guard(gradients=gradients)
 
     for gradients in (False, True):
         model = Watched()
         play([1.0], TerminateOnNaN(gradients=gradients), model)
         assert not model.guarded
     assert guarded == [False, True]
+
+
+def test_where_the_model_looks_at_every_loss_itself_the_logs_are_not_read():
+    class Looks(ScriptedModel):
+        def guard(self, *, gradients):
+            super().guard(gradients=gradients)
+            return True
+
+    class Unreadable:
+        dtype = np.dtype("float32")
+        shape = ()
+
+        def __mul__(self, weight):
+            return self
+
+        def __add__(self, other):
+            return self
+
+        def __float__(self):
+            if not epoch_is_over:
+                raise AssertionError("it was read")
+            return 1.0
+
+    epoch_is_over = []
+    run = Run(trainable=Looks(), callbacks=[TerminateOnNaN()], verbose=0)
+    with run:
+        for _ in run.epochs():
+            for _ in run.train(range(3)):
+                run.log(loss=Unreadable())
+            epoch_is_over.append(True)
+    assert run.stop_reason == ""
 
 
 def test_a_guard_is_taken_away_after_an_error_too():

@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,20 @@ def test_a_disk_that_is_full_is_an_error_and_the_old_file_is_whole(full_disk, tm
     assert said == "OSError 27"
     assert (tmp_path / "file").read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
+
+
+def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=r"so 'model\.pt' cannot be saved there"):
+        fs.writable_file(tmp_path / "a" / "model.pt")
+
+
+def test_on_macos_the_cache_of_the_drive_is_emptied_too(tmp_path, monkeypatch):
+    calls = []
+    fcntl = types.ModuleType("fcntl")
+    fcntl.F_FULLFSYNC = 51
+    fcntl.fcntl = lambda descriptor, command: calls.append(command)
+    monkeypatch.setitem(sys.modules, "fcntl", fcntl)
+    monkeypatch.setattr(fs, "sys", types.SimpleNamespace(platform="darwin"))
+    write(tmp_path / "file", b"x")
+    assert calls == [51]

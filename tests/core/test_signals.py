@@ -162,6 +162,32 @@ def test_a_handler_of_the_program_gets_the_signal_that_came_too_late():
         signal.signal(TERM, before)
 
 
+def test_a_second_request_goes_to_the_handler_that_was_there_before():
+    heard = []
+    before = signal.signal(TERM, lambda number, frame: heard.append(number))
+    try:
+        with TerminationRequest() as request:
+            signal.raise_signal(TERM)
+            signal.raise_signal(TERM)
+            assert heard == [TERM]
+            with pytest.raises(SystemExit):
+                request.answer()
+        assert heard == [TERM]
+    finally:
+        signal.signal(TERM, before)
+
+
+def test_a_handler_that_ignores_stays():
+    before = signal.signal(TERM, signal.SIG_IGN)
+    try:
+        with TerminationRequest() as request:
+            signal.raise_signal(TERM)
+            assert not request.pending
+            assert signal.getsignal(TERM) is signal.SIG_IGN
+    finally:
+        signal.signal(TERM, before)
+
+
 def test_importing_changes_no_handler():
     script = (
         "import signal\n"

@@ -70,8 +70,8 @@ def direction(name: str, known: Mapping[str, Mode | None] | None = None) -> Mode
     if name != base:
         close = close.replace("mean '", "mean 'val_")
     raise ConfigurationError(
-        f"cannot tell whether a lower or a higher {name!r} is better;{close} "
-        "Pass mode='min' or mode='max' to the callback that monitors it"
+        f"cannot tell whether a lower or a higher {name!r} is better; "
+        f"pass mode='min' or mode='max' to the callback that monitors it.{close}"
     )
 
 

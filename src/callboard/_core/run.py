@@ -321,13 +321,15 @@ class Run:
             raise RunStateError(f"run.{method}() belongs inside `with Run(...) as run:`")
 
     def _current_pass(self, method: str) -> Pass:
-        while self._pass is not None and self._pass.left and self._pass.outer is not None:
-            self._close_innermost()  # a validation inside an epoch, left by break
-        if self._pass is None:
+        current = self._pass
+        while current is not None and current.left and current.outer is not None:
+            self._close_pass(current)  # a validation inside an epoch, left by break
+            current = self._pass
+        if current is None:
             raise RunStateError(
                 f"run.{method}(...) belongs inside the loop over run.train() or validate()"
             )
-        return self._pass
+        return current
 
     def _begin_epoch(self, epoch: int) -> None:
         self.progress.epoch = epoch
@@ -401,14 +403,12 @@ class Run:
             current = self._pass
             if keep_training and current.kind == "train" and not current.left:
                 return
-            self._close_innermost()
+            self._close_pass(current)
             if current is last:
                 return
 
-    def _close_innermost(self) -> None:
-        current = self._pass
-        if current is None:
-            return
+    def _close_pass(self, current: Pass) -> None:
+        """Finish the innermost pass, with its last batch if that has logged."""
         if current.item is not None and current.steps:
             self._end_batch(current)
         self._pass = current.outer
@@ -424,8 +424,8 @@ class Run:
                 f"this loop over run.{_METHODS[current.kind]}() was ended by another that began "
                 "meanwhile; loops may be nested, and may not take turns"
             )
-        while self._pass is not current:
-            self._close_innermost()
+        while self._pass is not None and self._pass is not current:
+            self._close_pass(self._pass)
 
     def _finish(self, current: Pass) -> None:
         logs = current.logs()

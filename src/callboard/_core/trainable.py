@@ -70,8 +70,12 @@ class Trainable(Protocol):
     def save(self, path: Path, *, weights_only: bool) -> None:
         """Write the file durably and whole, in the format of its suffix, or leave the old one."""
 
-    def guard(self, *, gradients: bool) -> None:
-        """Begin to reject updates whose loss, or on request whose gradients, are not finite."""
+    def guard(self, *, gradients: bool) -> bool:
+        """Begin to reject updates whose loss, or on request whose gradients, are not finite.
+
+        Returns:
+            Whether every loss is looked at; where not, the caller has to look at the logs.
+        """
 
     def unguard(self) -> None:
         """Let every update through again."""
@@ -99,10 +103,11 @@ class NoModel:
             "pass Run(model=..., optimizer=...)"
         )
 
-    def guard(self, *, gradients: bool) -> None:
+    def guard(self, *, gradients: bool) -> bool:
         """Without a model there is no update to reject; gradients cannot be looked at."""
         if gradients:
             self.__getattr__("gradients")
+        return False
 
     def unguard(self) -> None:
         """Nothing was guarded."""

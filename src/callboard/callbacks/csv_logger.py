@@ -90,7 +90,7 @@ class CSVLogger(Callback):
             self._add_columns(added)
         if self._file is None:
             self._file = fs.append(self._path)
-            self._end_torn_row(self._file)
+            self._go_on(self._file)
         row = [str(epoch), *(values.get(name, _MISSING) for name in self._columns or ())]
         self._file.write(self._line(row))
         self._file.flush()
@@ -102,12 +102,14 @@ class CSVLogger(Callback):
             with file:
                 fs.sync(file)
 
-    def _end_torn_row(self, file: BinaryIO) -> None:
-        """End the last line, if a crash or an editor left it open, so that no two rows merge."""
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
+    def _go_on(self, file: BinaryIO) -> None:
+        """Write the header if the file is gone; end a last row that a crash left open."""
+        if not file.seek(0, os.SEEK_END):
+            file.write(self._line(["epoch", *(self._columns or ())]))
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
 
     def _existing_columns(self) -> list[str] | None:
         """Return the metrics in the header of the file there is, None if there is no file."""

@@ -59,11 +59,12 @@ class TerminateOnNaN(Callback):
         self.gradients = gradients
         self.check_freq = check_freq
         self._next_look = 0
+        self._losses_are_seen = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin to guard the updates."""
         trainable = self.run.trainable
-        trainable.guard(gradients=self.gradients)
+        self._losses_are_seen = trainable.guard(gradients=self.gradients)
         self._every = self.check_freq or (1 if trainable.synchronous else 32)
         self._next_look = 0
 
@@ -82,6 +83,8 @@ class TerminateOnNaN(Callback):
 
     def _look(self, batch: int, logs: Logs | None) -> None:
         bad = self.run.trainable.rejected
+        if not bad and self._losses_are_seen:
+            return
         if not bad:
             # NaN and infinity survive summation, so the running mean shows any of the epoch's.
             loss = None if logs is None else logs.get("loss")

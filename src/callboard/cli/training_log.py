@@ -31,9 +31,10 @@ class TrainingLog(NamedTuple):
 
 
 def read_training_log(path: Path) -> TrainingLog:
-    """Read a log of ``CSVLogger``, callboard's or Keras's, with ``,`` ``;`` or a tab between values.
+    """Read a log of ``CSVLogger``, callboard's or Keras's.
 
-    An epoch that is there twice, as after a run was continued, counts with its last row.
+    Its separator may be a comma, a semicolon or a tab. An epoch that is there twice, as after a run
+    was continued, counts with its last row.
 
     Raises:
         FileFormatError: If it is no such log, or has no epoch or no metric yet.

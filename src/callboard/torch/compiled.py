@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
+from callboard._core.checks import ConfigurationWarning
 from callboard._core.logs import Logs
 from callboard.torch.data import Batch
 from callboard.torch.forward import ForwardPass, Outcome
@@ -17,6 +19,7 @@ from callboard.torch.steps import TrainStep
 from callboard.torch.update_rules import Rule, State, factors_of, rule_of
 
 if TYPE_CHECKING:
+    from callboard.torch.guard import Guard
     from callboard.torch.model import Model
 
 __all__ = ["CompiledStep", "can_be_compiled"]
@@ -40,6 +43,7 @@ class _State(NamedTuple):
         moments: The optimizer's state of each of its weights.
         factors: What depends on the numbers of the steps alone, for each of its weights.
         mark: 1 once an update was rejected, so that no later one is applied; None without a guard.
+        checks_gradients: Whether an update is rejected for its gradients too.
     """
 
     weights: State
@@ -48,6 +52,7 @@ class _State(NamedTuple):
     moments: dict[str, State]
     factors: State
     mark: Tensor | None
+    checks_gradients: bool
 
 
 class CompiledStep:
@@ -66,16 +71,19 @@ class CompiledStep:
         self._optimizer = model.require_optimizer()
         self._eager = TrainStep(model)
         self._objective = _Objective(model.module, self._eager.forward)
-        self._groups = _groups_by_name(model.module, self._optimizer.wrapped)
         self._rule = rule_of(self._optimizer.wrapped)
-        self._layers = list(model.module.modules())
+        self._trained = _groups_by_name(model.module, self._optimizer.wrapped)
+        self._groups = self._trained
         self._shapes: list[object] = []
         self._rates: list[Tensor] = []
-        self._execute = torch.compile(self._steps, dynamic=False, fullgraph=True)
+        self._execute: Callable[..., Any] | None = torch.compile(
+            self._steps, dynamic=False, fullgraph=True
+        )
 
     def is_of(self, module: nn.Module) -> bool:
-        """Say whether a module still has the layers that this step was made for."""
-        return self._layers == list(module.modules())
+        """Say whether a module still has the layers and the weights to train it was made for."""
+        now = _groups_by_name(module, self._optimizer.wrapped)
+        return self._eager.is_of(module) and self._trained == now
 
     def begin_epoch(self) -> None:
         """Begin the metrics anew, with the module in training mode."""
@@ -88,18 +96,49 @@ class CompiledStep:
     def __call__(self, batches: list[Batch]) -> int:
         """Train on the batches; return their samples."""
         shapes: list[object] = [tuple(leaf.shape for leaf in leaves(batch)) for batch in batches]
-        if shapes != self._shapes:
-            if not self._shapes and len(batches) == self._settings.steps_per_execution:
-                self._shapes = shapes
+        if not self._shapes and len(batches) == self._settings.steps_per_execution:
+            return self._begin(batches, shapes)
+        if shapes != self._shapes or self._execute is None:
             return self._eager(batches)
-        guard = self._model.trainable.active_guard
-        state = self._state(len(batches), None if guard is None else guard.mark)
-        with torch.no_grad():
-            losses, predictions = self._execute(state, self._current_rates(), batches)
+        state = self._state(len(batches), self._model.trainable.active_guard)
+        try:
+            with torch.no_grad():
+                losses, predictions = self._execute(state, self._current_rates(), batches)
+        except _compile_errors() as error:  # nothing was changed: that is done at the end
+            self._give_up(error)
+            return self._eager(batches)
         self._optimizer.iterations += len(batches)
         return self._eager.scores.add_execution(batches, losses, predictions)
 
-    def _state(self, steps: int, mark: Tensor | None) -> _State:
+    def _begin(self, batches: list[Batch], shapes: list[object]) -> int:
+        """Train on the first batches eagerly, and note which weights get a gradient at all."""
+        noted: dict[str, int] = {}
+
+        def note(*_: object) -> None:
+            weights = dict(self._objective.named_parameters())
+            noted.update({n: i for n, i in self._trained.items() if weights[n].grad is not None})
+
+        hook = self._optimizer.register_step_pre_hook(note)
+        try:
+            samples = self._eager(batches)
+        finally:
+            hook.remove()
+        if noted:  # else every update was rejected
+            self._shapes, self._groups = shapes, noted
+        return samples
+
+    def _give_up(self, error: Exception) -> None:
+        """Go on without compiling, and say why."""
+        self._execute = None
+        reason = str(error).strip().partition("\n")[0]
+        warnings.warn(
+            f"jit_compile=True: the training step cannot be compiled as one ({reason}), so it runs "
+            "eagerly; change what stands in the way, or pass jit_compile=False",
+            ConfigurationWarning,
+            stacklevel=2,
+        )
+
+    def _state(self, steps: int, guard: Guard | None) -> _State:
         module, states = self._model.module, self._optimizer.wrapped.state
         named = {f"module.{name}": p for name, p in module.named_parameters()}
         detached = {name: p.detach() for name, p in named.items()}
@@ -110,7 +149,8 @@ class CompiledStep:
             buffers={f"module.{name}": buffer for name, buffer in module.named_buffers()},
             moments=moments,
             factors=self._factors(moments, steps),
-            mark=mark,
+            mark=None if guard is None else guard.mark,
+            checks_gradients=guard is not None and guard.gradients,
         )
 
     def _factors(self, moments: dict[str, State], steps: int) -> State:
@@ -143,9 +183,12 @@ class CompiledStep:
         moments = dict(state.moments)
         losses, predictions = [], []
         for number, batch in enumerate(batches):
-            gradients, outcome, buffers = self._gradients(weights, state.frozen, buffers, batch)
+            gradients, outcome, after = self._gradients(weights, state.frozen, buffers, batch)
             if mark is not None:
-                mark = torch.maximum(mark, 1 - torch.isfinite(outcome.loss).to(mark.dtype))
+                watched = gradients.values() if state.checks_gradients else ()
+                mark = _marked(mark, outcome.loss, *watched)
+                after = _where(mark == 0, after, buffers)
+            buffers = after
             factors = {name: rows[number] for name, rows in state.factors.items()}
             self._update(weights, gradients, moments, rates, factors, mark)
             losses.append(torch.stack([outcome.loss, *outcome.parts]).detach())
@@ -170,6 +213,9 @@ class CompiledStep:
             return outcome.loss, (outcome, own)
 
         gradients, (_, (outcome, after)) = grad_and_value(loss_of, has_aux=True)(weights)
+        if self._settings.clips:
+            clipped = self._settings.clipped(list(gradients.values()))
+            gradients = dict(zip(gradients, clipped, strict=True))
         return gradients, outcome, after
 
     def _update(
@@ -182,9 +228,6 @@ class CompiledStep:
         mark: Tensor | None,
     ) -> None:
         """Put the weights and moments after one update in the places of those before."""
-        if self._settings.clips:
-            clipped = self._settings.clipped(list(gradients.values()))
-            gradients = dict(zip(gradients, clipped, strict=True))
         rule = cast("Rule", self._rule)  # there is one, or this step would not be used
         for name, index in self._groups.items():
             group = self._optimizer.wrapped.param_groups[index]
@@ -192,12 +235,8 @@ class CompiledStep:
                 weights[name], gradients[name], moments[name], rates[index], factors[name], group
             )
             if mark is not None:
-                admitted = mark == 0
-                weight = torch.where(admitted, weight, weights[name])
-                moment = {
-                    key: torch.where(admitted, value, moments[name][key])
-                    for key, value in moment.items()
-                }
+                weight = torch.where(mark == 0, weight, weights[name])
+                moment = _where(mark == 0, moment, moments[name])
             weights[name], moments[name] = weight, moment
 
 
@@ -213,6 +252,13 @@ class _Objective(nn.Module):
         return self._pass(batch)
 
 
+def _compile_errors() -> tuple[type[Exception], ...]:
+    """Return what torch.compile raises for what it cannot compile; loaded when one was raised."""
+    from torch._dynamo import exc  # noqa: PLC0415 - takes long to load, and compile has loaded it
+
+    return exc.TorchDynamoException, exc.FailOnRecompileLimitHit
+
+
 def _groups_by_name(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
     """Return for each weight that the optimizer trains the index of its parameter group."""
     index_of = {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
@@ -225,6 +271,17 @@ def _groups_by_name(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict
 
 def _tensors(state: Mapping[str, Any]) -> State:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _marked(mark: Tensor, *values: Tensor) -> Tensor:
+    """Return the mark, set if one of the values is not finite."""
+    for value in values:
+        mark = torch.maximum(mark, 1 - torch.isfinite(value).all().to(mark.dtype))
+    return mark
+
+
+def _where(admitted: Tensor, new: State, old: State) -> State:
+    return {name: torch.where(admitted, value, old[name]) for name, value in new.items()}
 
 
 def _write(targets: State, values: State) -> None:

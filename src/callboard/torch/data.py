@@ -355,7 +355,6 @@ def _unpacked(item: Any) -> Batch:
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """Return a batch as tensors on a device, of the types that a float32 model takes."""
-
     x, y, weight = map(tensors_of, batch)
     return Batch(
         mapped(lambda a: _input(a.to(device, non_blocking=True)), x),

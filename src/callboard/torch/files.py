@@ -91,9 +91,22 @@ def read(path: Path) -> Saved:
     tree = _read_pt(path) if suffix in (".pt", ".pth") else _tensors_of(read_hdf5(path))
     if not isinstance(tree, Mapping):
         raise FileFormatError(f"{str(path)!r} holds a {type(tree).__name__}, not a model")
+    optimizer = None
     if "weights" in tree and tree.keys() <= {"weights", "optimizer"}:
-        return Saved(tree["weights"], _optimizer_state(tree.get("optimizer")))
-    return Saved(tree, None)
+        tree, optimizer = tree["weights"], _optimizer_state(tree.get("optimizer"))
+    return Saved(_weights(tree, path), optimizer)
+
+
+def _weights(tree: Any, path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a state dict; a module may have put other values beside them."""
+    if isinstance(tree, Mapping):
+        weights = {str(k): v for k, v in tree.items() if isinstance(v, torch.Tensor)}
+        if weights or not tree:
+            return weights
+    raise FileFormatError(
+        f"{str(path)!r} holds no weights by name, but {sorted(map(str, tree))}; load it with "
+        "torch.load and pass what belongs to the module to its load_state_dict"
+    )
 
 
 def _read_pt(path: Path) -> Any:

@@ -81,10 +81,11 @@ def fit(
     )
     validation = None
     if validation_data is not None:
-        validation = _validation_batches(
-            model, validation_data, validation_batch_size or batch_size
-        )
+        if validation_batch_size is not None:
+            batch_size = positive(validation_batch_size, "validation_batch_size")
+        validation = _validation_batches(model, validation_data, batch_size)
     is_due = _validation_schedule(validation_freq)
+    _check_limit(validation_steps, "validation_steps")
     run = Run(
         trainable=model.trainable,
         epochs=epochs,
@@ -95,6 +96,7 @@ def fit(
         metrics=model.known_metrics(),
         validation=validation is not None,
     )
+    model.eager_step = None
     step = step_of(model)
     size = model.settings.steps_per_execution
 
@@ -131,7 +133,14 @@ def step_of(model: Model) -> Step:
         if model.compiled_step is None or not model.compiled_step.is_of(model.module):
             model.compiled_step = CompiledStep(model)
         return model.compiled_step
-    return TrainStep(model)
+    return _eager_step(model)
+
+
+def _eager_step(model: Model) -> TrainStep:
+    """Return the eager step, the same from batch to batch: it accumulates gradients."""
+    if model.eager_step is None or not model.eager_step.is_of(model.module):
+        model.eager_step = TrainStep(model, compiled=model.settings.compiled)
+    return model.eager_step
 
 
 def evaluate(
@@ -144,6 +153,7 @@ def evaluate(
     callbacks: Iterable[Any],
 ) -> dict[str, float]:
     """Return the metrics on data; the arguments are those of ``Model.evaluate``."""
+    _check_limit(steps, "steps")
     batches = batches_of(
         *data, batch_size=batch_size, shuffle=False, steps=None, device=model.device
     )
@@ -170,6 +180,7 @@ def predict(
     callbacks: Iterable[Any],
 ) -> Any:
     """Return the outputs for data; the arguments are those of ``Model.predict``."""
+    _check_limit(steps, "steps")
     batches = batches_of(x, batch_size=batch_size, shuffle=False, steps=None, device=model.device)
     run = Run(
         trainable=model.trainable,
@@ -204,7 +215,7 @@ def train_on_batch(
 def test_on_batch(model: Model, data: Batch) -> dict[str, float]:
     """Return the metrics of one batch."""
     objectives = model.require_compiled()
-    forward, scores = ForwardPass(model.module, model.forward, objectives), Scores(objectives)
+    forward, scores = ForwardPass(model, objectives), Scores(objectives)
     batch = on_device(data, model.device)
     with _evaluating(model):
         scores.add(batch, forward(batch))
@@ -220,8 +231,8 @@ def predict_on_batch(model: Model, x: Any) -> Any:
 
 def default_train_step(model: Model, batch: Batch) -> Mapping[str, Any]:
     """Train on one batch as ``compile`` said, and return its metrics."""
-    step = TrainStep(model)
-    step.begin_epoch()
+    step = _eager_step(model)
+    step.scores.reset()
     step([batch])
     return step.logs()
 
@@ -229,7 +240,7 @@ def default_train_step(model: Model, batch: Batch) -> Mapping[str, Any]:
 def _score(model: Model, run: Run, batches: Iterator[Batch]) -> None:
     """Go through data in evaluation mode and report loss and metrics."""
     objectives = model.require_compiled()
-    forward, scores = ForwardPass(model.module, model.forward, objectives), Scores(objectives)
+    forward, scores = ForwardPass(model, objectives), Scores(objectives)
     with _evaluating(model):
         for batch in run.validate(batches):
             samples = scores.add(batch, forward(batch))
@@ -284,6 +295,11 @@ def _validation_schedule(frequency: int | Sequence[int]) -> Callable[[int], bool
         "validation_freq must be a number of epochs, 1 or more, or a list of epochs (from 1); "
         f"got {frequency!r}"
     )
+
+
+def _check_limit(steps: int | None, name: str) -> None:
+    if steps is not None:
+        positive(steps, name)
 
 
 def _chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

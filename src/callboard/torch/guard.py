@@ -21,23 +21,34 @@ class Guard:
     host waits for nothing; the mark stays set, so no later update is applied either. For
     other optimizers the host has to wait for one number.
 
+    A forward pass changes buffers too, such as the running means of a batch normalization. Steps of
+    training that call ``keep_buffers`` before it and ``settle_buffers`` after it get them back.
+
     Args:
         model: The model whose optimizer is watched.
-        gradients: Look at the gradients too, where the loss is known to be finite.
+        gradients: Look at the gradients too. They are looked at in any case where the loop is the
+            user's own, as it does not ask about its losses.
         waits: Whether reading a number waits for a device; by default as the model's device is.
+
+    Attributes:
+        gradients: Whether the gradients are to be looked at.
+        sees_losses: Every update's loss is asked about by ``admits``.
     """
 
     def __init__(self, model: Model, *, gradients: bool, waits: bool | None = None) -> None:
-        self._gradients = gradients
+        self.gradients = gradients
         self._rejected = ""
-        self._loss_passed = False
         self._mark: torch.Tensor | None = None
         self._device = model.device
+        self._module = model.module
+        self._kept: list[torch.Tensor] = []
         self._optimizer: Any = None if model.optimizer is None else model.optimizer.wrapped
         waits = model.device.type != "cpu" if waits is None else waits
         self._on_device = waits and _is_fused(self._optimizer)
+        self.sees_losses = model.asks_guard
         self._hook: Any = None
-        if self._optimizer is not None:
+        # A hook takes time in every step, and is not needed where the step asks about its loss.
+        if self._optimizer is not None and (gradients or not self.sees_losses):
             self._hook = self._optimizer.register_step_pre_hook(self._before_step)
 
     @property
@@ -56,7 +67,6 @@ class Guard:
 
     def admits(self, loss: torch.Tensor) -> bool:
         """Say whether to go on with the update for a loss; True if the device will decide."""
-        self._loss_passed = True
         if self._on_device:
             self._set_mark(torch.isfinite(loss.detach()))
             return True
@@ -68,6 +78,21 @@ class Guard:
         self._rejected = f"loss: {value}"
         return False
 
+    def keep_buffers(self) -> None:
+        """Copy the buffers before a forward pass changes them."""
+        self._kept = [buffer.clone() for buffer in self._module.buffers()]
+
+    @torch.no_grad()
+    def settle_buffers(self) -> None:
+        """Put back what was kept if the update was rejected; after the backward pass."""
+        if not self._on_device and not self.rejected:
+            return
+        for buffer, before in zip(self._module.buffers(), self._kept, strict=True):
+            if self._on_device:
+                buffer.copy_(torch.where(self.mark > 0, before, buffer))
+            else:
+                buffer.copy_(before)
+
     def remove(self) -> None:
         """Watch no longer."""
         if self._hook is not None:
@@ -76,12 +101,7 @@ class Guard:
             self._optimizer.found_inf = None
 
     def _before_step(self, optimizer: Any, _args: object, _kwargs: object) -> None:
-        loss_passed, self._loss_passed = self._loss_passed, False
-        if not loss_passed or self._gradients:
-            self._check_gradients(optimizer)
-        if self._on_device and self._mark is not None:
-            optimizer.grad_scale = None
-            optimizer.found_inf = self._mark
+        self._check_gradients(optimizer)
 
     def _check_gradients(self, optimizer: Any) -> None:
         parameters = [
@@ -93,14 +113,18 @@ class Guard:
         largest = torch.nn.utils.get_total_norm([p.grad for p in parameters], math.inf)
         if self._on_device:
             self._set_mark(torch.isfinite(largest))
-        elif not math.isfinite(largest.item()):
+            return
+        if not self.rejected and not math.isfinite(largest.item()):
             self._rejected = f"gradient: {largest.item()}"
+        if self.rejected:  # now or earlier: what was rejected stays so
             for parameter in parameters:  # an optimizer leaves weights without a gradient alone
                 parameter.grad = None
 
     def _set_mark(self, finite: torch.Tensor) -> None:
         bad = (~finite).float().reshape(())
         self._mark = bad if self._mark is None else torch.maximum(self._mark, bad)
+        self._optimizer.grad_scale = None
+        self._optimizer.found_inf = self._mark
 
 
 def _is_fused(optimizer: Any) -> bool:

@@ -21,6 +21,7 @@ from callboard.torch.modes import in_mode
 from callboard.torch.objectives import Objectives
 from callboard.torch.optimizers import Optimizer, resolve_optimizer
 from callboard.torch.settings import Settings
+from callboard.torch.steps import TrainStep
 from callboard.torch.summary import summary_of
 from callboard.torch.trainable import TorchTrainable
 
@@ -68,6 +69,7 @@ class Model:
         self.settings = Settings()
         self.objectives: Objectives | None = None
         self.compiled_step: CompiledStep | None = None
+        self.eager_step: TrainStep | None = None
         self.trainable = TorchTrainable(self)
 
     def __getattr__(self, name: str) -> Any:
@@ -110,9 +112,19 @@ class Model:
         return self.objectives.directions
 
     @property
+    def asks_guard(self) -> bool:
+        """Whether its training step asks the guard of ``TerminateOnNaN`` about every loss."""
+        return self.objectives is not None and not self.has_own_train_step
+
+    @property
     def has_own_train_step(self) -> bool:
         """Whether a subclass overrides ``train_step``."""
         return type(self).train_step is not Model.train_step
+
+    @property
+    def has_own_forward(self) -> bool:
+        """Whether a subclass overrides ``forward``."""
+        return type(self).forward is not Model.forward
 
     def compile(
         self,
@@ -172,7 +184,7 @@ class Model:
             mixed_precision=mixed_precision,
             flush_denormals=flush_denormals,
         )
-        self.compiled_step = None
+        self.compiled_step = self.eager_step = None
         self.objectives = Objectives(loss, loss_weights, metrics, weighted_metrics)
         self.optimizer = Optimizer(resolve_optimizer(optimizer, self.module.parameters()))
 

@@ -34,6 +34,14 @@ class Scores:
             for head in self._heads
         ]
         self._loss_names = _loss_names(self._heads)
+        self._means: list[tuple[str, MeanMetric]] = []
+        self._others: list[tuple[str, Metric]] = []
+        for head, metrics in zip(self._heads, self._metrics, strict=True):
+            for metric, _ in metrics:
+                if isinstance(metric, MeanMetric) and type(metric).result is MeanMetric.result:
+                    self._means.append((head.prefix + metric.name, metric))
+                else:
+                    self._others.append((head.prefix, metric))
         self._losses: list[Tensor] = []
         self._samples = 0
 
@@ -89,13 +97,17 @@ class Scores:
 
     def logs(self) -> Logs:
         """Return the means so far, to be read when somebody reads them."""
+        samples = self._samples
         values: dict[str, object] = {
-            name: Mean(total, self._samples)
+            name: Mean(total, samples)
             for name, total in zip(self._loss_names, self._losses, strict=False)
         }
-        for head, metrics in zip(self._heads, self._metrics, strict=True):
-            for metric, _ in metrics:
-                values.update(_lazy_results(head.prefix, metric))
+        for name, mean in self._means:
+            values[name] = Mean(mean.total, mean.count)
+        for prefix, metric in self._others:
+            # A metric's sums are replaced and not changed, so a shallow copy keeps those of now.
+            frozen = copy.copy(metric)
+            values.update((prefix + name, _Deferred(frozen, name)) for name in metric.directions())
         return Logs(values)
 
 
@@ -122,14 +134,6 @@ class _Deferred:
 
     def __float__(self) -> float:
         return float(results_of(self._metric)[self._name])
-
-
-def _lazy_results(prefix: str, metric: Metric) -> dict[str, object]:
-    if isinstance(metric, MeanMetric) and type(metric).result is MeanMetric.result:
-        return {prefix + metric.name: Mean(metric.total, metric.count)}
-    # A metric's sums are replaced and not changed, so a shallow copy keeps those of now.
-    frozen = copy.copy(metric)
-    return {prefix + name: _Deferred(frozen, name) for name in metric.directions()}
 
 
 def _loss_names(heads: tuple[Head, ...]) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch import nn
 
+from callboard._core.errors import ConfigurationError
 from callboard._core.logs import Logs, Means
 from callboard._core.samples import sample_count
 from callboard.torch.data import Batch
@@ -36,22 +39,30 @@ class TrainStep:
     """Forward pass, backward pass and update, one batch after the other.
 
     Args:
-        model: A model that is compiled.
+        model: A model on which ``compile`` was called.
+        compiled: Whether to compile the forward pass, and with it the backward pass.
 
     Raises:
-        RunStateError: If it is not.
+        RunStateError: If it was not.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, compiled: bool = False) -> None:
         objectives = model.require_compiled()
         self._model = model
-        self.forward = ForwardPass(model.module, model.forward, objectives)
+        self.forward = ForwardPass(model, objectives)
+        if compiled:
+            self.forward.compile()
         self.scores = Scores(objectives)
         self._settings = model.settings
         self._update = Update(model.require_optimizer(), model.settings)
         self._update.drop_gradients()
         self._accumulated = 0
         self._autocast = model.settings.mixed_precision is not None
+        self._layers = list(model.module.modules())
+
+    def is_of(self, module: nn.Module) -> bool:
+        """Say whether a module still has the layers that this step was made for."""
+        return self._layers == list(module.modules())
 
     def begin_epoch(self) -> None:
         """Begin the metrics anew, with the module in training mode."""
@@ -67,18 +78,23 @@ class TrainStep:
         return sum(self._train(batch) for batch in batches)
 
     def _train(self, batch: Batch) -> int:
+        guard = self._model.trainable.active_guard
+        if guard is not None:
+            guard.keep_buffers()
         if self._autocast:
             with self._settings.autocast(self._model.device):
                 outcome = self.forward(batch)
         else:
             outcome = self.forward(batch)
         samples = self.scores.add(batch, outcome)
-        guard = self._model.trainable.active_guard
         if guard is not None and not guard.admits(outcome.loss):
+            guard.settle_buffers()
             self._update.drop_gradients()
             return samples
         parts = self._settings.gradient_accumulation_steps
         torch.autograd.backward(outcome.loss if parts == 1 else outcome.loss / parts)
+        if guard is not None:
+            guard.settle_buffers()
         self._accumulated += 1
         if self._accumulated >= parts:
             self._accumulated = 0
@@ -111,6 +127,12 @@ class OwnStep:
         total = 0
         for batch in batches:
             samples = sample_count(batch.x)
-            self._means.add(self._model.train_step(batch), samples)
+            values = self._model.train_step(batch)
+            if not isinstance(values, Mapping):
+                raise ConfigurationError(
+                    "train_step must return what is to be logged, a dict such as {'loss': loss}; "
+                    f"got {values!r}"
+                )
+            self._means.add(values, samples)
             total += samples
         return total

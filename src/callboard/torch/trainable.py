@@ -13,6 +13,7 @@ from callboard._core.errors import DataError, UnsupportedError
 from callboard.torch import files
 from callboard.torch.activations import recorded_activations
 from callboard.torch.arrays import to_array, to_tensor
+from callboard.torch.data import Batch
 from callboard.torch.guard import Guard
 from callboard.torch.nested import mapped
 
@@ -73,7 +74,9 @@ class TorchTrainable:
         Raises:
             DataError: If names or shapes differ; then nothing is changed.
         """
-        self._write({name: to_tensor(array) for name, array in weights.items()})
+        tensors = {name: to_tensor(array) for name, array in weights.items()}
+        self._check_fit(tensors)
+        self._write(tensors)
 
     def nonfinite(self) -> str:
         """Return the name of a weight that holds NaN or an infinity, or an empty string."""
@@ -95,6 +98,8 @@ class TorchTrainable:
 
     def activations(self, inputs: Any) -> Arrays:
         """Return the outputs of all innermost layers for a batch's inputs."""
+        if isinstance(inputs, list) and inputs and isinstance(inputs[0], Batch):
+            inputs = inputs[0]  # the batches of one execution
         x = inputs[0] if isinstance(inputs, list | tuple) else inputs
         device = self.model.device
         x = mapped(lambda value: to_tensor(value).to(device), x)
@@ -116,17 +121,25 @@ class TorchTrainable:
 
         Raises:
             FileFormatError: If the file is damaged or of another format.
-            DataError: If names or shapes differ; then nothing is changed.
+            DataError: If names or shapes differ, or the optimizer is another; then nothing is
+                changed.
         """
         saved = files.read(path)
-        self._write(saved.weights)
+        self._check_fit(saved.weights)
         if saved.optimizer is not None and not weights_only and self.model.optimizer is not None:
+            _check_kind(saved.optimizer, self.model.optimizer.state_dict())
             self.model.optimizer.restore(saved.optimizer)
+        self._write(saved.weights)
 
-    def guard(self, *, gradients: bool) -> None:
-        """Begin to reject updates whose loss, or on request whose gradients, are not finite."""
+    def guard(self, *, gradients: bool) -> bool:
+        """Begin to reject updates whose loss, or on request whose gradients, are not finite.
+
+        Returns:
+            Whether every loss is looked at.
+        """
         self.unguard()
         self._guard = Guard(self.model, gradients=gradients)
+        return self._guard.sees_losses
 
     def unguard(self) -> None:
         """Let every update through again."""
@@ -156,7 +169,7 @@ class TorchTrainable:
         state = self.model.module.state_dict()
         return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
 
-    def _write(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def _check_fit(self, weights: Mapping[str, torch.Tensor]) -> None:
         own = self._tensors()
         missing, unknown = own.keys() - weights.keys(), weights.keys() - own.keys()
         if missing or unknown:
@@ -170,6 +183,23 @@ class TorchTrainable:
                     f"weight {name!r} has shape {tuple(weights[name].shape)} in what is loaded and "
                     f"{tuple(tensor.shape)} in the model"
                 )
+
+    def _write(self, weights: Mapping[str, torch.Tensor]) -> None:
         with torch.no_grad():
-            for name, tensor in own.items():
+            for name, tensor in self._tensors().items():
                 tensor.copy_(weights[name])
+
+
+def _check_kind(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raise if an optimizer's state is that of one with other options, as PyTorch does not."""
+    saved_options, own_options = (
+        {option for group in state["param_groups"] for option in group} - {"initial_lr"}
+        for state in (saved, own)
+    )
+    # The same optimizer of a newer PyTorch may have more options, and of an older one fewer.
+    if saved_options - own_options and own_options - saved_options:
+        raise DataError(
+            "the saved state is that of another optimizer, with the options "
+            f"{sorted(saved_options - own_options)}; compile the model with that one, or load the "
+            "weights alone by load_weights"
+        )

@@ -1,0 +1,29 @@
+import io
+import sys
+
+import pytest
+
+from callboard._core.output import printable, say
+
+
+class Stream(io.StringIO):
+    encoding = "utf-8"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "shown"),
+    [
+        ("utf-8", "损失 0.5", "损失 0.5"),
+        ("ascii", "präz", "pr\\xe4z"),
+        ("latin-1", "präz 损", "präz \\u635f"),
+        (None, "损失", "损失"),
+        ("utf-8", "path \udcff", "path \\udcff"),  # a file name that is no text
+    ],
+)
+def test_characters_that_the_output_lacks_become_escapes(monkeypatch, encoding, text, shown):
+    stream = Stream()
+    stream.encoding = encoding
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert printable(text) == shown
+    say(text)
+    assert stream.getvalue() == f"{shown}\n"
