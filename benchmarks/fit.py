@@ -1,7 +1,7 @@
 """``Model.fit`` against a loop written by hand: the tutorial's network on MNIST, batch 32.
 
-One epoch of 19,200 images and a validation on 3,200. The images are those of the demo, repeated, or of
-``--data FILE.npz``.
+One epoch of 19,200 images and a validation on 3,200. The images are those of the demo, repeated, or
+of ``--data FILE.npz``.
 """
 
 import argparse

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "BestEpoch", "best_epoch_of", "check_image_path", "figure_of", "write_figure"]
+__all__ = ["FORMATS", "BestEpoch", "best_epoch_of", "check_format", "figure_of", "write_figure"]
 
 FORMATS = (".png", ".svg", ".pdf")
 """Suffixes of the images that a figure can be written as."""
@@ -117,16 +117,14 @@ def figure_of(
     return figure
 
 
-def check_image_path(path: Path) -> None:
-    """Raise if a figure cannot be written under this name.
+def check_format(path: Path) -> None:
+    """Raise if the path's suffix is not one of ``FORMATS``.
 
     Raises:
-        UnknownNameError: If the suffix is not one of ``FORMATS``.
-        OSError: If the file cannot be written.
+        UnknownNameError: If so, with the nearest one.
     """
     if path.suffix.lower() not in FORMATS:
         raise UnknownNameError("image format", path.suffix or path.name, FORMATS)
-    fs.writable_file(path)
 
 
 def write_figure(figure: Figure, path: Path) -> None:
@@ -136,7 +134,7 @@ def write_figure(figure: Figure, path: Path) -> None:
         UnknownNameError: If the suffix is not one of ``FORMATS``.
         OSError: If the file cannot be written.
     """
-    check_image_path(path)
+    check_format(path)
     with fs.replacing(path) as file:
         figure.savefig(file, format=path.suffix[1:].lower(), facecolor="white")
 
@@ -247,7 +245,7 @@ def _draw_best(axes: Axes, at: tuple[float, float], color: str) -> None:
     above = at[1] < (low + high) / 2
     near_the_end = at[0] > left + 0.85 * (right - left)
     axes.annotate(
-        f"{at[1]:.4g}",
+        _shown(at[1]),
         at,
         xytext=(-9 if near_the_end else 9, 9 if above else -9),
         textcoords="offset points",
@@ -262,7 +260,11 @@ def _draw_best(axes: Axes, at: tuple[float, float], color: str) -> None:
 
 
 def _draw_title(figure: Figure, title: str, x: Any, best: BestEpoch | None) -> None:
-    found = "" if best is None else f"best epoch {x[best.at]}: {best.name} {best.value:.4g}"
+    found = "" if best is None else f"best epoch {x[best.at]}: {best.name} {_shown(best.value)}"
     text = "   |   ".join(part for part in (title, found) if part)
     if text:
         figure.suptitle(text, fontsize=13, color=_INK)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"

@@ -8,6 +8,7 @@ import pytest
 from callboard import callbacks
 from callboard._core.errors import ConfigurationError, UnknownArgumentError, UnsupportedError
 from callboard._core.run import Run
+from callboard.callbacks.tensorboard import _as_floats
 from callboard.testing import ScriptedModel, ScriptedRun
 
 with warnings.catch_warnings():
@@ -85,11 +86,9 @@ def test_batches_are_written_by_update_freq_and_epochs_always(tmp_path, update_f
 
 
 def test_without_batches_there_is_no_batch_hook(tmp_path):
-    from callboard._core.dispatch import CallbackList
-
-    assert CallbackList([callbacks.TensorBoard(tmp_path)]).idle("on_train_batch_end")
+    assert callbacks.CallbackList([callbacks.TensorBoard(tmp_path)]).idle("on_train_batch_end")
     due = callbacks.TensorBoard(tmp_path, update_freq=10)
-    assert not CallbackList([due]).idle("on_train_batch_end")
+    assert not callbacks.CallbackList([due]).idle("on_train_batch_end")
 
 
 def test_steps_per_second_are_positive(tmp_path):
@@ -122,10 +121,8 @@ def test_histograms_of_weights_and_activations(tmp_path, frequency, epochs):
 
 
 def test_bfloat16_weights_are_counted_as_the_numbers_they_are(tmp_path):
-    from callboard.callbacks import tensorboard as module
-
     stand_in = np.array([0x3F80, 0xC000], "<u2").view([("bfloat16", "<u2")])
-    assert module._as_floats(stand_in).tolist() == [1.0, -2.0]
+    assert _as_floats(stand_in).tolist() == [1.0, -2.0]
 
 
 def test_without_a_validation_activations_are_those_of_the_training_data(tmp_path):

@@ -124,7 +124,7 @@ def _overridden(callback: object, hook: str) -> Hook | None:
     return _overridden(callback, ALIASES[hook]) if hook in ALIASES else None
 
 
-def _nothing(index: object = None, logs: object = None) -> None:  # noqa: ARG001 - a hook's
+def _nothing(index: object = None, logs: object = None) -> None:
     """Stand for a hook that no one overrides."""
 
 

@@ -1,4 +1,4 @@
-"""Values of arguments that more than one check depends on."""
+"""What the commands ask of their arguments, and of what is installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from callboard._core.errors import UnsupportedError
 
-__all__ = ["positive", "require", "seed"]
+__all__ = ["is_installed", "positive", "require", "seed"]
 
 
 def positive(text: str) -> int:
@@ -23,13 +23,18 @@ def seed(text: str) -> int:
     return number
 
 
+def is_installed(package: str) -> bool:
+    """Say whether a package can be imported, without importing it."""
+    return find_spec(package) is not None
+
+
 def require(*packages: str) -> None:
     """Raise an error that says how to install packages, if one of them is not there.
 
     Raises:
         UnsupportedError: If so.
     """
-    missing = [package for package in packages if find_spec(package) is None]
+    missing = [package for package in packages if not is_installed(package)]
     if missing:
         raise UnsupportedError(
             f'this needs {" and ".join(missing)}, not installed here: pip install "callboard[all]"'

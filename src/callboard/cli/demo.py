@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callboard._core import fs
-from callboard.cli.arguments import positive, require, seed
+from callboard.cli.arguments import is_installed, positive, require, seed
 from callboard.curves import best_epoch_of, figure_of, write_figure
 from callboard.demo import load_digits
 
@@ -106,9 +106,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _summary(outcome: Outcome, paths: Paths) -> str:
-    saved = paths.model.exists()  # unless no epoch had a finite loss
-    files = [paths.model] if saved else []
-    files += [paths.log, paths.events, paths.curves]
+    files = [paths.log, paths.events, paths.curves]
+    if outcome.journal.of("saved"):
+        files.insert(0, paths.model)
+    how_to_get_it = "" if is_installed("tensorboard") else ' (pip install "callboard[tensorboard]")'
     root = paths.events.parent
     return "\n".join(
         [
@@ -119,7 +120,7 @@ def _summary(outcome: Outcome, paths: Paths) -> str:
             "Files:",
             *(f"  {path}" for path in files),
             "",
-            "See the run in TensorBoard:",
+            f"See the run in TensorBoard{how_to_get_it}:",
             f"  tensorboard --logdir {shlex.quote(str(root))}",
         ]
     )
@@ -140,8 +141,8 @@ def _results(outcome: Outcome) -> list[str]:
         return ["No epoch had a finite loss."]
     number, score = epochs[best.at] + 1, outcome.evaluation
     accuracy = values["val_accuracy"][best.at]
+    value = f"{best.name} {best.value:.4f}"
     return [
-        f"Best epoch: {number} of {len(epochs)}, {best.name} {best.value:.4f}, "
-        + f"val_accuracy {accuracy:.4f}",
+        f"Best epoch: {number} of {len(epochs)}, {value}, val_accuracy {accuracy:.4f}",
         f"Evaluated with its weights: loss {score['loss']:.4f}, accuracy {score['accuracy']:.4f}",
     ]

@@ -10,7 +10,7 @@ from typing import Any
 from callboard._core.errors import UnknownNameError
 from callboard.cli.arguments import require
 from callboard.cli.training_log import read_training_log
-from callboard.curves import FORMATS, check_image_path, figure_of, write_figure
+from callboard.curves import FORMATS, check_format, figure_of, write_figure
 
 __all__ = ["add_to"]
 
@@ -52,7 +52,7 @@ def add_to(commands: Any) -> None:
 def _image_path(text: str) -> Path:
     path = Path(text)
     try:
-        check_image_path(path)
+        check_format(path)
     except UnknownNameError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return path

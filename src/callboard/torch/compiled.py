@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["CompiledStep", "can_be_compiled"]
 
 
+_NO_OPTIONS = ("params", "lr", "initial_lr")
+
+
 def can_be_compiled(model: Model) -> bool:
     """Say whether a model's forward pass, backward pass and update can be compiled as one."""
     return (
@@ -41,6 +44,8 @@ class _State(NamedTuple):
         frozen: All other weights by name; they stay as they are.
         buffers: The buffers by name.
         moments: The optimizer's state of each of its weights.
+        options: The options of each parameter group. The rates are not among them: code would be
+            compiled for their values, and anew when a callback changes one.
         factors: What depends on the numbers of the steps alone, for each of its weights.
         mark: 1 once an update was rejected, so that no later one is applied; None without a guard.
         checks_gradients: Whether an update is rejected for its gradients too.
@@ -50,6 +55,7 @@ class _State(NamedTuple):
     frozen: State
     buffers: State
     moments: dict[str, State]
+    options: list[dict[str, Any]]
     factors: State
     mark: Tensor | None
     checks_gradients: bool
@@ -130,7 +136,7 @@ class CompiledStep:
     def _give_up(self, error: Exception) -> None:
         """Go on without compiling, and say why."""
         self._execute = None
-        reason = str(error).strip().partition("\n")[0]
+        reason = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
         warnings.warn(
             f"jit_compile=True: the training step cannot be compiled as one ({reason}), so it runs "
             "eagerly; change what stands in the way, or pass jit_compile=False",
@@ -142,12 +148,16 @@ class CompiledStep:
         module, states = self._model.module, self._optimizer.wrapped.state
         named = {f"module.{name}": p for name, p in module.named_parameters()}
         detached = {name: p.detach() for name, p in named.items()}
-        moments = {name: _tensors(states[named[name]]) for name in self._groups}
+        moments = {name: _tensors(states.get(named[name], {})) for name in self._groups}
         return _State(
             weights={name: detached[name] for name in self._groups},
             frozen={name: p for name, p in detached.items() if name not in self._groups},
             buffers={f"module.{name}": buffer for name, buffer in module.named_buffers()},
             moments=moments,
+            options=[
+                {name: value for name, value in group.items() if name not in _NO_OPTIONS}
+                for group in self._optimizer.param_groups
+            ],
             factors=self._factors(moments, steps),
             mark=None if guard is None else guard.mark,
             checks_gradients=guard is not None and guard.gradients,
@@ -190,7 +200,7 @@ class CompiledStep:
                 after = _where(mark == 0, after, buffers)
             buffers = after
             factors = {name: rows[number] for name, rows in state.factors.items()}
-            self._update(weights, gradients, moments, rates, factors, mark)
+            self._update(weights, gradients, moments, rates, factors, state.options, mark)
             losses.append(torch.stack([outcome.loss, *outcome.parts]).detach())
             predictions.append(outcome.predictions)
         _write(state.weights, weights)
@@ -225,14 +235,19 @@ class CompiledStep:
         moments: dict[str, State],
         rates: list[Tensor],
         factors: State,
+        options: list[dict[str, Any]],
         mark: Tensor | None,
     ) -> None:
         """Put the weights and moments after one update in the places of those before."""
         rule = cast("Rule", self._rule)  # there is one, or this step would not be used
         for name, index in self._groups.items():
-            group = self._optimizer.wrapped.param_groups[index]
             weight, moment = rule(
-                weights[name], gradients[name], moments[name], rates[index], factors[name], group
+                weights[name],
+                gradients[name],
+                moments[name],
+                rates[index],
+                factors[name],
+                options[index],
             )
             if mark is not None:
                 weight = torch.where(mark == 0, weight, weights[name])

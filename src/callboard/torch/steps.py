@@ -92,6 +92,8 @@ class TrainStep:
             self._update.drop_gradients()
             return samples
         parts = self._settings.gradient_accumulation_steps
+        if not self._accumulated:
+            self._update.drop_gradients()
         torch.autograd.backward(outcome.loss if parts == 1 else outcome.loss / parts)
         if guard is not None:
             guard.settle_buffers()

@@ -16,7 +16,9 @@ __all__ = ["Update"]
 
 
 class Update:
-    """Clips the gradients, steps the optimizer and drops the gradients.
+    """Clips the gradients and steps the optimizer.
+
+    The gradients stay until the next batch, for those who want to look at them.
 
     ``torch.optim`` wraps every ``step`` for its profiler and its hooks, which takes a tenth of the
     time of a small model's training step. Where nobody listens, the step itself is called.
@@ -47,7 +49,6 @@ class Update:
             with torch.no_grad():
                 self._bare(wrapped)
         self._optimizer.iterations += 1
-        self.drop_gradients()
 
     def drop_gradients(self) -> None:
         """Leave no gradient for the next batch to add to."""

@@ -7,6 +7,7 @@ depend on the number of the step alone, and returns the new weight and state: th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,7 +46,11 @@ def factors_of(states: list[State], group: Mapping[str, Any], steps: int) -> Ten
         return torch.ones(len(states), steps, 2)
     beta1, beta2 = group["betas"]
     number = torch.stack(done).unsqueeze(1) + torch.arange(1, steps + 1, device=done[0].device)
-    return torch.stack([1 / (1 - beta1**number), (1 - beta2**number).rsqrt()], dim=-1)
+    # 1 - beta**number, which in float32 would lose most of its digits for a beta close to 1.
+    first, second = (
+        -torch.expm1(number * (math.log(beta) if beta else -math.inf)) for beta in (beta1, beta2)
+    )
+    return torch.stack([1 / first, second.rsqrt()], dim=-1)
 
 
 def _adam(
