@@ -1,17 +1,20 @@
-"""One pass over data: a training epoch, an evaluation or a prediction."""
+"""Passes over data, each a training epoch, an evaluation or a prediction; they may be nested."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 from callboard._core.dispatch import CallbackList
+from callboard._core.errors import RunStateError
 from callboard._core.logs import Logs, Means
 from callboard._core.samples import sample_count
 
-__all__ = ["Pass", "Purpose"]
+__all__ = ["Pass", "Passes", "Purpose"]
 
 Purpose = Literal["train", "test", "predict"]
+
+_METHODS: dict[Purpose, str] = {"train": "train", "test": "validate", "predict": "predict"}
 
 
 class Pass:
@@ -86,3 +89,113 @@ class Pass:
     def logs(self) -> Logs:
         """Return the metrics of the pass so far."""
         return self.means.logs() if self.reported is None else self.reported()
+
+
+class Passes:
+    """The passes that are open, the innermost one first.
+
+    Args:
+        samples: Receives the first item of the latest pass of each kind.
+        counted: Called when an item is done, with its pass, steps and samples.
+        finished: Called when a pass is over.
+        is_over: Asked after every item whether its pass is to end early.
+    """
+
+    def __init__(
+        self,
+        *,
+        samples: dict[Purpose, Any],
+        counted: Callable[[Pass, int, int], None],
+        finished: Callable[[Pass], None],
+        is_over: Callable[[Pass], bool],
+    ) -> None:
+        self._samples = samples
+        self._counted = counted
+        self._finished = finished
+        self._is_over = is_over
+        self._innermost: Pass | None = None
+
+    def iterate(self, data: Iterable[Any], current: Pass) -> Iterator[Any]:
+        """Yield the items of data between the hooks of a pass; this is the hot path."""
+        training = current.kind == "train"
+        self.close(keep_training=not training)
+        current.outer, self._innermost = self._innermost, current
+        current.begin()
+        for item in data:
+            current.item = item
+            if not current.batch:
+                self._samples[current.kind] = item
+            if current.begin_batch is not None:
+                current.begin_batch(current.batch, Logs())
+            try:
+                yield item
+            except GeneratorExit:
+                current.left = True
+                raise
+            if self._innermost is not current:
+                self._return_to(current)
+            self._end_batch(current)
+            if self._is_over(current):
+                break
+        self.close(keep_training=not training, last=current)
+
+    def current(self, method: str) -> Pass:
+        """Return the pass that is being worked on.
+
+        Raises:
+            RunStateError: If there is none; it names the ``method`` that was called.
+        """
+        current = self._innermost
+        while current is not None and current.left and current.outer is not None:
+            self._close_innermost(current)  # a validation inside an epoch, left by break
+            current = self._innermost
+        if current is None:
+            raise RunStateError(
+                f"run.{method}(...) belongs inside the loop over run.train() or validate()"
+            )
+        return current
+
+    def close(self, *, keep_training: bool = False, last: Pass | None = None) -> None:
+        """Finish the passes that are still open, each with its last batch if that has logged.
+
+        Args:
+            keep_training: A training pass that goes on after a validation inside it stays open.
+            last: Close no further than this one.
+        """
+        while self._innermost is not None:
+            current = self._innermost
+            if keep_training and current.kind == "train" and not current.left:
+                return
+            self._close_innermost(current)
+            if current is last:
+                return
+
+    def forget(self) -> None:
+        """Leave the open passes as they are, after an error."""
+        self._innermost = None
+
+    def _close_innermost(self, current: Pass) -> None:
+        if current.item is not None and current.steps:
+            self._end_batch(current)
+        self._innermost = current.outer
+        self._finished(current)
+
+    def _end_batch(self, current: Pass) -> None:
+        """Count what the loop's body did with an item, and call the end hook."""
+        steps, samples = current.count()
+        self._counted(current, steps, samples)
+        if current.end_batch is not None:
+            current.end_batch(current.batch - 1, current.logs())
+
+    def _return_to(self, current: Pass) -> None:
+        """Close what was begun inside a pass, when its loop goes on."""
+        outer = self._innermost
+        while outer is not None and outer is not current:
+            outer = outer.outer
+        if outer is None:
+            raise RunStateError(
+                f"this loop over run.{_METHODS[current.kind]}() was ended by another that began "
+                "meanwhile; loops may be nested, and may not take turns"
+            )
+        while self._innermost is not None and self._innermost is not current:
+            self._close_innermost(self._innermost)

@@ -17,15 +17,13 @@ from callboard._core.journal import Decision, Journal
 from callboard._core.logs import Logs, Means
 from callboard._core.monitor import Mode
 from callboard._core.output import say
-from callboard._core.passes import Pass, Purpose
+from callboard._core.passes import Pass, Passes, Purpose
 from callboard._core.progress import Progress
 from callboard._core.samples import sample_count
 from callboard._core.signals import TerminationRequest
 from callboard._core.trainable import Trainable, trainable_of
 
 __all__ = ["Run"]
-
-_METHODS: dict[Purpose, str] = {"train": "train", "test": "validate", "predict": "predict"}
 
 
 class Run:
@@ -113,7 +111,12 @@ class Run:
         self._begun = self._ended = self._in_epoch = False
         self._messages: list[str] | None = None
         self._termination = TerminationRequest()
-        self._pass: Pass | None = None
+        self._passes = Passes(
+            samples=self.samples,
+            counted=self._count,
+            finished=self._finish,
+            is_over=self._is_over,
+        )
         self._train_means = Means()
 
     def __repr__(self) -> str:
@@ -152,13 +155,13 @@ class Run:
     ) -> None:
         try:
             if error is None and self.purpose == "train":
-                self._close_passes()
+                self._passes.close()
                 if self._in_epoch:  # the user's loop was left by break
                     self.stop_reason = self.stop_reason or "the loop was left"
                     self._end_epoch()
                 self.callbacks.on_train_end(self.logs)
             if error is None:
-                self._check_termination()
+                self._termination.answer()
         except BaseException as late:
             error = late
             raise
@@ -180,7 +183,7 @@ class Run:
             self.next_epoch += 1
             yield self.progress.epoch
             self._end_epoch()
-            self._check_termination()
+            self._termination.answer()
 
     def train(self, data: Iterable[Any]) -> Iterator[Any]:
         """Yield the training batches of one epoch, with the batch hooks around your loop's body.
@@ -194,17 +197,17 @@ class Run:
             with contextlib.suppress(TypeError, NotImplementedError):
                 self.steps = len(data)  # type: ignore[arg-type] # a TypeError is what was asked for
         begun = self.progress.batch  # an epoch may take several passes
-        return self._iterate(data, Pass("train", self.callbacks, self._train_means, begun))
+        return self._passes.iterate(data, Pass("train", self.callbacks, self._train_means, begun))
 
     def validate(self, data: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of a validation; what is logged becomes ``val_*`` of the epoch."""
         self._require_begun("validate")
-        return self._iterate(data, Pass("test", self.callbacks))
+        return self._passes.iterate(data, Pass("test", self.callbacks))
 
     def predict(self, data: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of a prediction, with its hooks."""
         self._require_begun("predict")
-        return self._iterate(data, Pass("predict", self.callbacks))
+        return self._passes.iterate(data, Pass("predict", self.callbacks))
 
     def log(
         self,
@@ -224,7 +227,7 @@ class Run:
         Raises:
             RunStateError: Outside of ``train()`` and ``validate()``.
         """
-        current = self._current_pass("log")
+        current = self._passes.current("log")
         if metrics:
             more = {**metrics, **more}
         if weight is None:
@@ -240,7 +243,7 @@ class Run:
             steps: Batches since the last report.
             samples: Samples since the last report.
         """
-        current = self._current_pass("report")
+        current = self._passes.current("report")
         current.reported = logs
         current.took(steps=steps, samples=samples)
 
@@ -320,17 +323,6 @@ class Run:
         if not self._begun or self._ended:
             raise RunStateError(f"run.{method}() belongs inside `with Run(...) as run:`")
 
-    def _current_pass(self, method: str) -> Pass:
-        current = self._pass
-        while current is not None and current.left and current.outer is not None:
-            self._close_pass(current)  # a validation inside an epoch, left by break
-            current = self._pass
-        if current is None:
-            raise RunStateError(
-                f"run.{method}(...) belongs inside the loop over run.train() or validate()"
-            )
-        return current
-
     def _begin_epoch(self, epoch: int) -> None:
         self.progress.epoch = epoch
         self.progress.batch = 0
@@ -341,7 +333,7 @@ class Run:
         self.callbacks.on_epoch_begin(epoch, Logs())
 
     def _end_epoch(self) -> None:
-        self._close_passes()
+        self._passes.close()
         self._in_epoch = False
         self.logs = Logs(sorted(self.logs.unread.items()))
         if self._rate_is_controlled():
@@ -355,77 +347,12 @@ class Run:
             for message in messages:
                 self.print(message)
 
-    def _iterate(self, data: Iterable[Any], current: Pass) -> Iterator[Any]:
-        """Yield the items of data between the hooks of a pass; this is the hot path."""
-        self._close_passes(keep_training=current.kind != "train")
-        current.outer, self._pass = self._pass, current
-        current.begin()
-        training = current.kind == "train"
-        for item in data:
-            current.item = item
-            if not current.batch:
-                self.samples[current.kind] = item
-            if current.begin_batch is not None:
-                current.begin_batch(current.batch, Logs())
-            try:
-                yield item
-            except GeneratorExit:
-                current.left = True
-                raise
-            if self._pass is not current:
-                self._return_to(current)
-            self._end_batch(current)
-            if training and self.stopping:
-                break
-        self._close_passes(keep_training=not training, last=current)
-
-    def _end_batch(self, current: Pass) -> None:
-        """Count what the loop's body did with an item, and call the end hook."""
-        steps, samples = current.count()
+    def _count(self, current: Pass, steps: int, samples: int) -> None:
         if current.kind == "train":
             progress = self.progress
             progress.batch = current.batch
             progress.step += steps
             progress.samples += samples
-        if current.end_batch is not None:
-            current.end_batch(current.batch - 1, current.logs())
-        if self._termination.pending:
-            self._check_termination()
-
-    def _close_passes(self, *, keep_training: bool = False, last: Pass | None = None) -> None:
-        """Finish the passes that are still open, each with its last batch if that has logged.
-
-        Args:
-            keep_training: A training pass that goes on after a validation inside it stays open.
-            last: Close no further than this one.
-        """
-        while self._pass is not None:
-            current = self._pass
-            if keep_training and current.kind == "train" and not current.left:
-                return
-            self._close_pass(current)
-            if current is last:
-                return
-
-    def _close_pass(self, current: Pass) -> None:
-        """Finish the innermost pass, with its last batch if that has logged."""
-        if current.item is not None and current.steps:
-            self._end_batch(current)
-        self._pass = current.outer
-        self._finish(current)
-
-    def _return_to(self, current: Pass) -> None:
-        """Close what was begun inside a pass, when its loop goes on."""
-        outer = self._pass
-        while outer is not None and outer is not current:
-            outer = outer.outer
-        if outer is None:
-            raise RunStateError(
-                f"this loop over run.{_METHODS[current.kind]}() was ended by another that began "
-                "meanwhile; loops may be nested, and may not take turns"
-            )
-        while self._pass is not None and self._pass is not current:
-            self._close_pass(self._pass)
 
     def _finish(self, current: Pass) -> None:
         logs = current.logs()
@@ -447,14 +374,16 @@ class Run:
             self.batches = current.batch
             self.callbacks.on_predict_end(Logs())
 
-    def _check_termination(self) -> None:
+    def _is_over(self, current: Pass) -> bool:
+        """Say whether a pass ends after the current batch; a SIGTERM is answered between two."""
         self._termination.answer()
+        return current.kind == "train" and self.stopping
 
     def _tear_down(self, error: BaseException | None) -> None:
         """Close every callback; an error in closing adds a note to the error there is."""
         self._ended = True
         self._in_epoch = False
-        self._pass = None
+        self._passes.forget()
         try:
             if error is None:
                 self.callbacks.close()
