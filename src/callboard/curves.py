@@ -86,7 +86,7 @@ def figure_of(
 
     Example:
         >>> figure = figure_of({"loss": [0.9, 0.5], "val_loss": [0.9, 0.6]}, title="A short run")
-        >>> [axes.get_title() for axes in figure.axes]
+        >>> [axes.get_title(loc="left") for axes in figure.axes]
         ['loss']
     """
     try:

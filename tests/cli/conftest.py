@@ -17,7 +17,8 @@ def piped():
             text=True,
             timeout=timeout,
             check=False,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            # Threads of PyTorch slow a small network down where tests share the machine's cores.
+            env={**os.environ, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"},
         )
 
     return run

@@ -295,21 +295,6 @@ def test_a_first_execution_that_was_rejected_does_not_stand_for_the_others(uncom
     assert uncompiled == [1]
 
 
-class Overflowing(torch.autograd.Function):
-    @staticmethod
-    def forward(x):
-        return x.clone()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        return torch.where(x.abs().max() > 1e3, gradient * float("inf"), gradient)
-
-
 class Steep(nn.Module):
     """Has a finite output and an infinite gradient for large inputs."""
 

@@ -19,7 +19,7 @@ _FAILED, _INTERRUPTED = 1, 130
 _EXAMPLES = """\
 examples:
   callboard demo                        train a small network on digits, with all callbacks
-  callboard demo --epochs 20 --out run  longer, and with the files below the folder "run"
+  callboard demo --epochs 5 --out run   shorter, and with the files below the folder "run"
   callboard plot logs/training_log.csv  draw what CSVLogger wrote
 
 "callboard COMMAND --help" says what a command takes.

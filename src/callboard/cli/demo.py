@@ -52,7 +52,7 @@ def add_to(commands: Any) -> None:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--epochs", type=positive, default=15, metavar="N", help="epochs at most (default: 15)")
+    add("--epochs", type=positive, default=30, metavar="N", help="epochs at most (default: 30)")
     add(
         "--data",
         type=Path,

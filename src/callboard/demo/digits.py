@@ -51,7 +51,7 @@ def load_digits(path: str | os.PathLike[str] | None = None) -> Digits:
     Example:
         >>> digits = load_digits()
         >>> digits.x_train.shape, digits.x_test.shape, digits.y_test[:3]
-        ((6000, 28, 28), (1000, 28, 28), array([2, 1, 0]))
+        ((6000, 28, 28), (1000, 28, 28), array([7, 2, 1]))
 
     Source: LeCun, Cortes, Burges: The MNIST database of handwritten digits (DATA.md).
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,7 +139,7 @@ def train(
     torch.manual_seed(seed)
     model = compiled_model()
     kept = _KeptJournal()
-    with warnings.catch_warnings():
+    with _one_thread(), warnings.catch_warnings():
         # Meant here: the demo shows all callbacks, the two that change the learning rate included.
         warnings.filterwarnings("ignore", ".* both change", ConfigurationWarning)
         history = model.fit(
@@ -149,8 +151,19 @@ def train(
             verbose=verbose,
             callbacks=[*_callbacks(paths, min(verbose, 1)), kept],
         )
-    evaluation = model.evaluate(digits.x_test, digits.y_test, verbose=0, return_dict=True)
+        evaluation = model.evaluate(digits.x_test, digits.y_test, verbose=0, return_dict=True)
     return Outcome(history, kept.journal, evaluation)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: for so small a network more only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _callbacks(paths: Paths, verbose: int) -> list[Any]:

@@ -47,7 +47,9 @@ class ClassWeights:
     @classmethod
     def of(cls, weights: Mapping[int, float] | None) -> Self | None:
         """Return the weights, or None if none were given."""
-        return None if weights is None or weights == {} else cls(weights)
+        if weights is None or (isinstance(weights, Mapping) and not weights):
+            return None
+        return cls(weights)
 
     def apply(self, batch: Batch) -> Batch:
         """Return the batch with the weight of each sample's class multiplied in.

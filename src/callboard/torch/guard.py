@@ -40,7 +40,7 @@ class Guard:
         self._rejected = ""
         self._mark: torch.Tensor | None = None
         self._device = model.device
-        self._module = model.module
+        self._buffers = list(model.module.buffers())  # looked for once, not in every step
         self._kept: list[torch.Tensor] = []
         self._optimizer: Any = None if model.optimizer is None else model.optimizer.wrapped
         waits = model.device.type != "cpu" if waits is None else waits
@@ -80,14 +80,16 @@ class Guard:
 
     def keep_buffers(self) -> None:
         """Copy the buffers before a forward pass changes them."""
-        self._kept = [buffer.clone() for buffer in self._module.buffers()]
+        self._kept = [buffer.clone() for buffer in self._buffers]
 
-    @torch.no_grad()
     def settle_buffers(self) -> None:
         """Put back what was kept if the update was rejected; after the backward pass."""
-        if not self._on_device and not self.rejected:
-            return
-        for buffer, before in zip(self._module.buffers(), self._kept, strict=True):
+        if self._buffers and (self._on_device or self.rejected):
+            self._put_back()
+
+    @torch.no_grad()
+    def _put_back(self) -> None:
+        for buffer, before in zip(self._buffers, self._kept, strict=True):
             if self._on_device:
                 buffer.copy_(torch.where(self.mark > 0, before, buffer))
             else:

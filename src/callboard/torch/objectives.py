@@ -107,8 +107,9 @@ class Objectives:
             _head(key, len(keys) > 1, loss, loss_weights, metrics, weighted_metrics) for key in keys
         )
         if keys != [None]:
-            for given, name in ((loss_weights, "loss_weights"), (metrics, "metrics")):
-                _check_keys(given, keys, name)
+            _check_keys(loss_weights, keys, "loss_weights")
+            _check_keys(metrics, keys, "metrics")
+            _check_keys(weighted_metrics, keys, "weighted_metrics")
         self.directions: dict[str, Mode | None] = {"loss": "min"}
         for head in self.heads:
             for name, mode in head.directions():
