@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+import warnings
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 from callboard._core import fs
 from callboard._core.callback import Callback
-from callboard._core.errors import ConfigurationError
-from callboard._core.every import Every
+from callboard._core.errors import ConfigurationError, UnsupportedError
+from callboard._core.logs import plain
+from callboard.callbacks.histograms import floats
+from callboard.callbacks.weight_image import weight_image
 from callboard.events import EventWriter
 
 if TYPE_CHECKING:
@@ -28,31 +31,43 @@ class TensorBoard(Callback):
     Neither TensorFlow nor the tensorboard package is needed to write. To look at it:
     ``pip install tensorboard``, then ``tensorboard --logdir logs``.
 
-    ==================  ================================  ==========================================
-    folder              tag                               step
-    ==================  ================================  ==========================================
-    ``train``           ``epoch_<metric>``                epoch, from 0
-    ``train``           ``epoch_learning_rate``           epoch; if there is an optimizer
-    ``train``           ``batch_<metric>``                training step, from 1
-    ``train``           ``epoch_steps_per_second``        epoch
-    ``train``           ``batch_steps_per_second``        training step
-    ``train``           ``<weight>/histogram``            epoch
-    ``train``           ``<layer>/activations/histogram``  epoch
-    ``validation``      ``epoch_<metric>``                epoch
-    ``validation``      ``evaluation_<metric>_vs_iterations``  training step
-    ==================  ================================  ==========================================
+    ==============  =====================================  ===============================
+    folder          tag                                    step
+    ==============  =====================================  ===============================
+    ``train``       ``epoch_<metric>``                     epoch, from 0
+    ``train``       ``epoch_learning_rate``                epoch; if there is an optimizer
+    ``train``       ``epoch_steps_per_second``             epoch
+    ``train``       ``batch_<metric>``                     training step, from 1
+    ``train``       ``batch_steps_per_second``             training step, from 1
+    ``train``       ``<weight>/histogram``                 epoch
+    ``train``       ``<weight>/image``                     epoch
+    ``train``       ``<weight>/gradients/histogram``       epoch
+    ``train``       ``<layer>/activations/histogram``      epoch
+    ``validation``  ``epoch_<metric>``                     epoch; for ``val_<metric>``
+    ``validation``  ``evaluation_<metric>_vs_iterations``  training steps done
+    ==============  =====================================  ===============================
+
+    Every run adds files of its own; what it writes for a step takes the place of what an earlier
+    run has there. All data of an epoch is in the files when the epoch has ended.
 
     Args:
         log_dir: Folder for the event files; made when the first one is written.
         histogram_freq: Epochs between two histograms of the weights, and of what the layers give
-            out for the first batch of the latest validation (or of the training, without one);
-            0 for none.
-        write_steps_per_second: Write the speed of the training too.
-        update_freq: "epoch", or also write metrics of batches: "batch" for each, or every so many.
-            They are the means of the epoch so far. Data of epochs is always written.
+            out for the first batch of the latest validation (of the training, without one); the
+            first epoch has them. 0 for none.
+        write_images: With the histograms, write the weights as images too. One pixel is one number:
+            middle gray is 0, white the largest magnitude; NaN is black. The kernels of a
+            convolution are the cells of a table, between black lines.
+        write_steps_per_second: Write the batches trained per second, validation included in the
+            time of an epoch, and with an ``update_freq`` since the latest batch that was written.
+        update_freq: "epoch", or also write the metrics of batches, which are the means of the epoch
+            so far: "batch" for each batch, or every so many, counted over the epochs.
+        activations: Whether the histograms include the activations.
+        gradients: Whether they include the gradients that the weights have when the epoch ends.
 
     Raises:
-        ConfigurationError: For a frequency that is not one.
+        ConfigurationError: For a frequency that is none, and for images or gradients without
+            ``histogram_freq``.
         UnsupportedError: For histograms in a run without a model.
         OSError: If the folder or a file in it cannot be written.
 
@@ -60,12 +75,12 @@ class TensorBoard(Callback):
         >>> import tempfile
         >>> from callboard.testing import ScriptedRun
         >>> folder = tempfile.mkdtemp()
-        >>> run = ScriptedRun({"loss": [0.6, 0.4], "val_loss": [0.5, 0.25]})
-        >>> _ = run.play(TensorBoard(folder))
+        >>> _ = ScriptedRun([0.5, 0.25], monitor="val_loss").play(TensorBoard(folder))
         >>> sorted(path.name for path in Path(folder).iterdir())
         ['train', 'validation']
 
-    Source: Keras 3.15 ``TensorBoard``; activations as the documentation of tf.keras says.
+    Source: Keras 3.15 ``TensorBoard``, whose ``update_freq`` loses data of epochs; activations as
+        the documentation of tf.keras says (docs/differences.md).
     """
 
     order: ClassVar[int] = 10
@@ -76,159 +91,214 @@ class TensorBoard(Callback):
         log_dir: str | os.PathLike[str] = "logs",
         histogram_freq: int = 0,
         *,
+        write_images: bool = False,
         write_steps_per_second: bool = False,
         update_freq: int | str = "epoch",
+        activations: bool = True,
+        gradients: bool = False,
     ) -> None:
         if not _is_whole(histogram_freq) or histogram_freq < 0:
             raise ConfigurationError(
                 f"histogram_freq must be a number of epochs, 0 or more; got {histogram_freq!r}"
             )
-        if update_freq not in ("epoch", "batch") and (
-            not isinstance(update_freq, int) or not _is_whole(update_freq) or update_freq < 1
-        ):
-            raise ConfigurationError(
-                "update_freq must be 'epoch', 'batch' or a number of batches, 1 or more; "
-                f"got {update_freq!r}"
-            )
+        for name, wanted in (("write_images", write_images), ("gradients", gradients)):
+            if wanted and not histogram_freq:
+                raise ConfigurationError(
+                    f"{name}=True goes by histogram_freq, which is 0; pass histogram_freq=1 or more"
+                )
         self.log_dir = os.fspath(log_dir)
         self.histogram_freq = histogram_freq
+        self.write_images = write_images
         self.write_steps_per_second = write_steps_per_second
         self.update_freq = update_freq
-        self._path = Path(log_dir)
+        self.activations = activations
+        self.gradients = gradients
+        self._folder = Path(log_dir)
         self._writers: dict[str, EventWriter] = {}
-        self._every: Every | None = None
-        if update_freq != "epoch":
-            self._every = self._batches_due()
+        self._began_at: tuple[int, int] | None = None  # epoch and step
+        self._period = _batches_between(update_freq)
+        self._next_step = 0
+        self._epoch_speed, self._batch_speed = _Speed(), _Speed()
+        self._skipped: set[str] = set()
+        if self._period:
             # Set here, not defined in the class: so that epochs alone cost nothing per batch.
             self.on_train_batch_end = self._write_batch  # type: ignore[method-assign] # as said
-        self._epoch_began_s = self._batch_ended_s = 0.0
-        self._batch_ended_step = 0
 
     def check(self) -> None:
-        """Check that the folder can be written and that there are weights for histograms."""
-        fs.writable_file(self._path / "train" / "events")
-        if self.histogram_freq:
-            _ = self.run.trainable.weights
+        """Check that the folder can be written and that there are weights to look at."""
+        for part in ("train", "validation"):
+            fs.writable_file(self._folder / part / "events.out.tfevents")
+        if self.histogram_freq and self.run.purpose == "train":
+            _ = self.run.trainable.weights  # a run without a model has none, and says so
 
     def writes(self) -> Iterable[Path]:
         """Return the folder."""
-        return (self._path,)
+        return (self._folder,)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Begin to measure the epoch."""
-        self._epoch_began_s = self._batch_ended_s = time.perf_counter()
-        self._batch_ended_step = self.run.progress.step
+        """Note where the run began, and begin to measure the epoch."""
+        step = self.run.progress.step
+        if self._began_at is None:
+            self._began_at = (epoch, step)
+            self._next_step = self._due_after(step)
+        self._epoch_speed.begin(step)
+        self._batch_speed.begin(step)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write the epoch's metrics and histograms."""
-        numbers = {name: value for name, value in (logs or {}).items() if isinstance(value, float)}
-        validation = {
-            f"epoch_{name[4:]}": value for name, value in numbers.items() if name[:4] == "val_"
-        }
-        train = {f"epoch_{name}": value for name, value in numbers.items() if name[:4] != "val_"}
-        rate = self._learning_rate()
-        if rate is not None:
-            train.setdefault("epoch_learning_rate", rate)
+        numbers = _numbers(logs)
+        validation = {f"epoch_{n[4:]}": v for n, v in numbers.items() if n.startswith("val_")}
+        train = {f"epoch_{n}": v for n, v in numbers.items() if not n.startswith("val_")}
+        if "learning_rate" not in numbers:  # there, it is the one that this epoch had
+            with contextlib.suppress(UnsupportedError):  # no model, or no optimizer
+                train["epoch_learning_rate"] = self.run.learning_rate
         if self.write_steps_per_second:
-            seconds = time.perf_counter() - self._epoch_began_s
-            train["epoch_steps_per_second"] = self.run.progress.batch / max(seconds, 1e-9)
+            speed = self._epoch_speed.until(self.run.progress.step)
+            train["epoch_steps_per_second"] = speed
         self._writer("train").scalars(train, epoch)
         if validation:
             self._writer("validation").scalars(validation, epoch)
         if self.histogram_freq and epoch % self.histogram_freq == 0:
-            self._write_histograms(epoch)
+            self._write_model(epoch)
         for writer in self._writers.values():
             writer.flush()
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Write the metrics of an evaluation over the training steps done by then."""
-        step = self._iterations()
-        named = {
-            f"evaluation_{name}_vs_iterations": value
-            for name, value in (logs or {}).items()
-            if isinstance(value, float)
-        }
-        if named:
-            self._writer("validation").scalars(named, step)
+        numbers = _numbers(logs)
+        if numbers:
+            values = {f"evaluation_{n}_vs_iterations": v for n, v in numbers.items()}
+            self._writer("validation").scalars(values, self._steps_done())
 
     def close(self) -> None:
-        """Sync and close the files."""
+        """Sync and close the files; the next run writes new ones."""
         writers, self._writers = self._writers, {}
-        for writer in writers.values():
-            writer.sync()
-            writer.close()
-
-    def reset(self) -> None:
-        """Count the batches of the new run from its beginning."""
-        if self._every is not None:
-            self._every = self._batches_due()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return which batches were written."""
-        return {"every": None if self._every is None else self._every.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``, in new files."""
-        super().load_state_dict(state)
-        if self._every is not None and state["every"] is not None:
-            self._every.load_state_dict(state["every"])
-
-    def _batches_due(self) -> Every:
-        return Every("1 step" if self.update_freq == "batch" else f"{self.update_freq} steps")
+        self._began_at = None
+        self._skipped.clear()
+        with contextlib.ExitStack() as closing:
+            for writer in writers.values():
+                closing.enter_context(writer)
+            for writer in writers.values():
+                writer.sync()
 
     def _write_batch(self, batch: int, logs: Logs | None = None) -> None:
         step = self.run.progress.step
-        if self._every is None or not self._every.due(step=step):
+        if step < self._next_step:
             return
-        values = {
-            f"batch_{name}": value
-            for name, value in (logs or {}).items()
-            if isinstance(value, float)
-        }
+        self._next_step = self._due_after(step)
+        values = {f"batch_{name}": value for name, value in _numbers(logs).items()}
         if self.write_steps_per_second:
-            now = time.perf_counter()
-            seconds, steps = now - self._batch_ended_s, step - self._batch_ended_step
-            values["batch_steps_per_second"] = steps / max(seconds, 1e-9)
-            self._batch_ended_s, self._batch_ended_step = now, step
-        self._writer("train").scalars(values, step)
+            values["batch_steps_per_second"] = self._batch_speed.until(step)
+            self._batch_speed.begin(step)
+        if values:
+            self._writer("train").scalars(values, step)
 
-    def _write_histograms(self, epoch: int) -> None:
+    def _due_after(self, step: int) -> int:
+        """Return the next step to write; an execution of several batches may pass it by."""
+        return (step // self._period + 1) * self._period if self._period else 0
+
+    def _write_model(self, epoch: int) -> None:
         writer, trainable = self._writer("train"), self.run.trainable
-        for name, array in trainable.weights().items():
-            if _is_floating(array):
-                writer.histogram(f"{name}/histogram", _as_floats(array), epoch)
-        samples = self.run.samples.get("test", self.run.samples.get("train"))
-        if samples is not None:
-            for name, array in trainable.activations(samples).items():
-                writer.histogram(f"{name}/activations/histogram", _as_floats(array), epoch)
+        for name, array in floats(trainable.weights()):
+            writer.histogram(f"{name}/histogram", array, epoch)
+            image = weight_image(array) if self.write_images else None
+            if image is not None:
+                png, width, height = image
+                writer.image(f"{name}/image", png, epoch, width=width, height=height)
+        if self.activations:
+            for layer, array in floats(self._activations()):
+                writer.histogram(f"{layer}/activations/histogram", array, epoch)
+        if self.gradients:
+            for name, array in floats(self._gradients()):
+                writer.histogram(f"{name}/gradients/histogram", array, epoch)
 
-    def _learning_rate(self) -> float | None:
-        has_optimizer = getattr(self.run.model, "optimizer", None) is not None
-        return self.run.learning_rate if has_optimizer else None
+    def _activations(self) -> Mapping[str, Any]:
+        """Return what each layer gives out, or nothing if the model cannot be run on a batch."""
+        samples = self.run.samples
+        batch = samples.get("test", samples.get("train"))
+        try:
+            return self.run.trainable.activations(batch)
+        except Exception as error:  # noqa: BLE001 - histograms are not worth the training
+            cause = (
+                f"the model cannot be run on the first part of a batch ({error!r}); let the loader "
+                "give (inputs, ...), or pass activations=False"
+            )
+            self._skip("activations", cause)
+            return {}
 
-    def _iterations(self) -> int:
+    def _gradients(self) -> Mapping[str, Any]:
+        gradients = self.run.trainable.gradients()
+        if not gradients:
+            cause = (
+                "no weight has one when the epoch ends; a loop of your own keeps them if it calls "
+                "zero_grad() before backward(), not after the optimizer's step"
+            )
+            self._skip("gradients", cause)
+        return gradients
+
+    def _skip(self, what: str, cause: str) -> None:
+        """Say, once in a run, what cannot be written."""
+        if what not in self._skipped:
+            self._skipped.add(what)
+            cause = f"{what} are not written: {cause}"
+            self.run.decide(self, "skipped", cause)
+            warnings.warn(f"TensorBoard: {cause}", RuntimeWarning, stacklevel=2)
+
+    def _steps_done(self) -> int:
         if self.run.purpose == "train":
             return self.run.progress.step
+        # An evaluation alone has trained nothing; the model's optimizer knows what came before.
         optimizer = getattr(self.run.model, "optimizer", None)
         return int(getattr(optimizer, "iterations", 0))
 
     def _writer(self, part: str) -> EventWriter:
         if part not in self._writers:
-            step = self.run.progress.step
-            self._writers[part] = EventWriter(self._path / part, start_step=step)
+            start = self._start(part)
+            self._writers[part] = EventWriter(self._folder / part, start_step=start)
         return self._writers[part]
 
+    def _start(self, part: str) -> int:
+        """Return the step from which on this run replaces what is in the folder."""
+        if self._began_at is None:
+            return self._steps_done()
+        epoch, step = self._began_at
+        # Where steps and epochs share a folder, the larger one: too much is better than a loss.
+        return epoch if part == "train" and not self._period else max(epoch, step)
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+
+class _Speed:
+    """Training steps per second."""
+
+    def __init__(self) -> None:
+        self.begin(0)
+
+    def begin(self, step: int) -> None:
+        """Begin to measure at a step."""
+        self._step = step
+        self._time_s = time.perf_counter()
+
+    def until(self, step: int) -> float:
+        """Return the steps per second since the beginning."""
+        return (step - self._step) / max(time.perf_counter() - self._time_s, 1e-9)
 
 
-def _is_floating(array: np.ndarray[Any, Any]) -> bool:
-    return bool(array.size) and (array.dtype.kind == "f" or array.dtype.names is not None)
+def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the metrics that are one number; a callback may add texts and arrays too."""
+    read = {name: plain(value) for name, value in (logs or {}).items()}
+    return {name: value for name, value in read.items() if isinstance(value, float)}
 
 
-def _as_floats(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return an array as NumPy can compute with it: bfloat16 is the upper half of a float32."""
-    if array.dtype.names == ("bfloat16",):
-        return (array.view("<u2").astype("<u4") << 16).view("<f4")
-    return array
+def _batches_between(update_freq: object) -> int:
+    """Return the batches from one that is written to the next, 0 for none."""
+    if update_freq in ("epoch", "batch"):
+        return 0 if update_freq == "epoch" else 1
+    if not _is_whole(update_freq) or update_freq < 1:
+        raise ConfigurationError(
+            "update_freq must be 'epoch', 'batch' or a number of batches, 1 or more; "
+            f"got {update_freq!r}"
+        )
+    return int(update_freq)
+
+
+def _is_whole(value: object) -> TypeGuard[Integral]:
+    return isinstance(value, Integral) and not isinstance(value, bool)
