@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,13 +61,28 @@ def write(path: Path, saved: Saved) -> None:
     """
     suffix = suffix_of(path)
     optimizer = None if suffix in _WEIGHTS_ONLY else saved.optimizer
+    try:
+        _write(path, suffix, saved.weights, optimizer)
+    except RuntimeError as error:
+        # PyTorch and HDF5 close a file once more after a write has failed, and fail at that too.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
+def _write(
+    path: Path,
+    suffix: str,
+    tensors: Mapping[str, torch.Tensor],
+    optimizer: Mapping[str, Any] | None,
+) -> None:
     if suffix in (".pt", ".pth"):
-        weights = dict(saved.weights)
+        weights = dict(tensors)
         with fs.replacing(path) as file:
             tree = {"weights": weights, "optimizer": dict(optimizer or {})}
             torch.save(tree if optimizer else weights, file)
         return
-    arrays = {name: to_array(tensor) for name, tensor in saved.weights.items()}
+    arrays = {name: to_array(tensor) for name, tensor in tensors.items()}
     if suffix == ".safetensors":
         write_safetensors(path, arrays, {"format": "pt"})
     elif optimizer is None:
@@ -93,7 +107,11 @@ def read(path: Path) -> Saved:
         raise FileFormatError(f"{str(path)!r} holds a {type(tree).__name__}, not a model")
     optimizer = None
     if "weights" in tree and tree.keys() <= {"weights", "optimizer"}:
-        tree, optimizer = tree["weights"], _optimizer_state(tree.get("optimizer"))
+        try:
+            optimizer = _optimizer_state(tree.get("optimizer"))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise FileFormatError(f"{str(path)!r} has no optimizer's state: {error!r}") from error
+        tree = tree["weights"]
     return Saved(_weights(tree, path), optimizer)
 
 
@@ -103,18 +121,20 @@ def _weights(tree: Any, path: Path) -> dict[str, torch.Tensor]:
         weights = {str(k): v for k, v in tree.items() if isinstance(v, torch.Tensor)}
         if weights or not tree:
             return weights
+    held = sorted(map(str, tree)) if isinstance(tree, Mapping) else f"a {type(tree).__name__}"
     raise FileFormatError(
-        f"{str(path)!r} holds no weights by name, but {sorted(map(str, tree))}; load it with "
-        "torch.load and pass what belongs to the module to its load_state_dict"
+        f"{str(path)!r} holds no weights by name, but {held}; load it with torch.load and pass "
+        "what belongs to the module to its load_state_dict"
     )
 
 
 def _read_pt(path: Path) -> Any:
-    try:
-        # weights_only: a file can hold tensors and plain values, and cannot run anything.
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise FileFormatError(f"{str(path)!r} is not a whole PyTorch file: {error}") from error
+    with path.open("rb") as file:
+        try:
+            # weights_only: a file can hold tensors and plain values, and cannot run anything.
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file can lead the unpickler to any of them
+            raise FileFormatError(f"{str(path)!r} is not a whole PyTorch file: {error}") from error
 
 
 def _arrays_of(tree: Any) -> Any:
