@@ -82,8 +82,13 @@ class CompiledStep:
         self._groups = self._trained
         self._shapes: list[object] = []
         self._rates: list[Tensor] = []
+        self._named: dict[str, nn.Parameter] = {}
         self._execute: Callable[..., Any] | None = torch.compile(
-            self._steps, dynamic=False, fullgraph=True
+            self._steps,
+            dynamic=False,
+            fullgraph=True,
+            # On the CPU, what lies between two kernels costs as much as a small kernel in Python.
+            options={"cpp_wrapper": model.device.type == "cpu"},
         )
 
     def is_of(self, module: nn.Module) -> bool:
@@ -94,6 +99,7 @@ class CompiledStep:
     def begin_epoch(self) -> None:
         """Begin the metrics anew, with the module in training mode."""
         self._eager.begin_epoch()
+        self._named = {f"module.{name}": p for name, p in self._model.module.named_parameters()}
 
     def logs(self) -> Logs:
         """Return the epoch's metrics so far."""
@@ -146,9 +152,8 @@ class CompiledStep:
 
     def _state(self, steps: int, guard: Guard | None) -> _State:
         module, states = self._model.module, self._optimizer.wrapped.state
-        named = {f"module.{name}": p for name, p in module.named_parameters()}
-        detached = {name: p.detach() for name, p in named.items()}
-        moments = {name: _tensors(states.get(named[name], {})) for name in self._groups}
+        detached = {name: p.detach() for name, p in self._named.items()}
+        moments = {name: _tensors(states.get(self._named[name], {})) for name in self._groups}
         return _State(
             weights={name: detached[name] for name in self._groups},
             frozen={name: p for name, p in detached.items() if name not in self._groups},

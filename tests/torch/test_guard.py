@@ -1,0 +1,171 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from callboard.torch import Model, trainable
+from callboard.torch.guard import Guard
+
+NAN, INF = math.nan, math.inf
+
+
+def weight():
+    return nn.ParameterList([nn.Parameter(torch.tensor([1.0, 2.0]))])
+
+
+def guarded(make, **options):
+    """Return a module with one weight, its optimizer, and a guard of a loop of the user's own."""
+    module = weight()
+    optimizer = make(module.parameters())
+    model = trainable(module, optimizer).model
+    return module[0], optimizer, Guard(model, **{"gradients": False, **options})
+
+
+def step(parameter, optimizer, *gradient):
+    parameter.grad = torch.tensor(gradient)
+    optimizer.step()
+    return parameter.tolist()
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=1.0)
+
+
+def fused_adam(parameters):
+    return torch.optim.Adam(parameters, lr=0.1, fused=True)
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_a_step_with_gradients_that_are_not_finite_changes_nothing(bad):
+    parameter, optimizer, guard = guarded(sgd)
+    assert step(parameter, optimizer, 0.5, 0.5) == [0.5, 1.5]
+    assert guard.rejected == ""
+    assert step(parameter, optimizer, bad, 0.5) == [0.5, 1.5]
+    assert guard.rejected.startswith("gradient: ")
+
+
+def test_nothing_is_let_through_after_that():
+    parameter, optimizer, _ = guarded(sgd)
+    step(parameter, optimizer, NAN, 0.5)
+    assert step(parameter, optimizer, 0.5, 0.5) == [1.0, 2.0]
+
+
+def test_the_moments_of_an_optimizer_are_not_touched_either():
+    parameter, optimizer, _ = guarded(lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.1))
+    step(parameter, optimizer, 1.0, 1.0)
+    before = {name: value.clone() for name, value in optimizer.state[parameter].items()}
+    step(parameter, optimizer, NAN, 1.0)
+    for name, value in optimizer.state[parameter].items():
+        assert torch.equal(value, before[name])
+
+
+def test_weights_without_gradients_are_no_matter():
+    parameter, optimizer, guard = guarded(sgd)
+    parameter.grad = None
+    optimizer.step()
+    assert guard.rejected == ""
+
+
+def test_a_loss_that_is_not_finite_is_not_admitted_from_then_on():
+    model = Model(weight())
+    model.compile("sgd", "mse")
+    guard = Guard(model, gradients=False)
+    assert guard.admits(torch.tensor(1.0))
+    assert not guard.admits(torch.tensor(NAN))
+    assert guard.rejected == "loss: nan"
+    assert not guard.admits(torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_where_losses_are_asked_about_gradients_are_looked_at_on_request(gradients):
+    model = Model(weight())
+    model.compile(sgd, "mse")
+    guard = Guard(model, gradients=gradients)
+    assert guard.admits(torch.tensor(1.0))
+    step(model.module[0], model.optimizer, INF, 1.0)
+    assert bool(guard.rejected) is gradients
+    assert torch.isfinite(model.module[0]).all() == gradients
+
+
+@pytest.mark.parametrize("remove", [True, False])
+def test_after_its_removal_everything_goes_through(remove):
+    parameter, optimizer, guard = guarded(sgd)
+    if remove:
+        guard.remove()
+    step(parameter, optimizer, NAN, 0.5)
+    assert math.isnan(parameter[0].item()) == remove
+    assert bool(optimizer._optimizer_step_pre_hooks) != remove
+
+
+def test_on_a_device_a_fused_optimizer_skips_the_step_without_a_wait():
+    parameter, optimizer, guard = guarded(fused_adam, waits=True)
+    first = step(parameter, optimizer, 1.0, 1.0)
+    assert first != [1.0, 2.0]
+    state = {name: value.clone() for name, value in optimizer.state[parameter].items()}
+    assert step(parameter, optimizer, INF, 1.0) == first
+    assert step(parameter, optimizer, 1.0, 1.0) == first  # the mark stays set
+    for name, value in optimizer.state[parameter].items():
+        assert torch.equal(value, state[name]), name
+    assert guard._rejected == ""  # nobody has asked, so nothing was read
+    assert guard.rejected == "loss or gradient"
+    guard.remove()
+    assert optimizer.found_inf is None
+    assert not optimizer._optimizer_step_pre_hooks
+    assert step(parameter, optimizer, 1.0, 1.0) != first
+
+
+def test_on_a_device_the_loss_decides_too_and_the_host_goes_on():
+    model = Model(weight())
+    model.compile(fused_adam, "mse")
+    guard = Guard(model, gradients=False, waits=True)
+    parameter, optimizer = model.module[0], model.optimizer.wrapped
+    assert guard.admits(torch.tensor(1.0))
+    first = step(parameter, optimizer, 1.0, 1.0)
+    assert first != [1.0, 2.0]
+    assert guard.admits(torch.tensor(NAN))
+    assert step(parameter, optimizer, 1.0, 1.0) == first
+    assert guard.admits(torch.tensor(1.0))
+    assert step(parameter, optimizer, 1.0, 1.0) == first
+    assert guard.rejected
+
+
+def test_on_a_device_other_optimizers_are_waited_for():
+    parameter, optimizer, guard = guarded(sgd, waits=True)
+    assert step(parameter, optimizer, NAN, 1.0) == [1.0, 2.0]
+    assert guard.rejected == "gradient: nan"
+
+
+def test_the_mark_is_one_after_a_rejection_and_may_be_set_from_outside():
+    model = Model(weight())
+    model.compile("sgd", "mse")
+    guard = Guard(model, gradients=False)
+    assert guard.mark.item() == 0
+    assert guard.rejected == ""
+    guard.mark.fill_(1)
+    assert guard.rejected == "loss or gradient"
+    assert not guard.admits(torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("make", [sgd, fused_adam])
+@pytest.mark.parametrize("waits", [False, True])
+def test_buffers_are_put_back_when_an_update_was_rejected(make, waits):
+    model = Model(nn.BatchNorm1d(2))
+    model.compile(make, "mse")
+    guard = Guard(model, gradients=False, waits=waits)
+    means = []
+    for value, loss in ((1.0, 0.5), (2.0, NAN), (3.0, 0.5)):
+        guard.keep_buffers()
+        model.module(torch.full((4, 2), value))
+        guard.admits(torch.tensor(loss))
+        guard.settle_buffers()
+        means.append(model.module.running_mean[0].item())
+    assert means == pytest.approx([0.1, 0.1, 0.1])
+    assert model.module.num_batches_tracked == 1
+
+
+def test_a_model_without_an_optimizer_can_be_guarded():
+    guard = Guard(Model(weight()), gradients=True)
+    assert not guard.admits(torch.tensor(INF))
+    assert guard.rejected == "loss: inf"
+    guard.remove()
