@@ -7,13 +7,22 @@ from callboard.torch.activations import recorded_activations
 from callboard.torch.data import Batch
 
 
+class Shape(nn.Module):
+    """Gives out no tensor."""
+
+    def forward(self, x):
+        return None
+
+
 class Recurrent(nn.Module):
     def __init__(self):
         super().__init__()
         self.cell = nn.LSTM(2, 3, batch_first=True)
         self.silent = nn.Identity()
+        self.shape = Shape()
 
     def forward(self, x):
+        self.shape(x)
         self.cell(x)
         return self.cell(x * 2)[0]
 

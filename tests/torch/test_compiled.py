@@ -147,6 +147,7 @@ def two_groups(net):
         [
             {"params": net[0].parameters(), "lr": 0.1, "betas": (0.5, 0.9)},
             {"params": net[2].parameters(), "weight_decay": 0.2},
+            {"params": []},
         ],
         lr=0.01,
     )
@@ -417,7 +418,7 @@ def test_an_error_that_is_not_of_the_compiler_is_not_hidden(monkeypatch):
 @pytest.mark.timeout(240)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, inside its compiler
 def test_a_network_is_really_compiled_once_whatever_the_learning_rate():
-    from torch._dynamo.utils import counters
+    from torch._dynamo.utils import counters  # noqa: PLC0415 - takes long, and one test needs it
 
     torch._dynamo.reset()
     counters.clear()
@@ -430,9 +431,7 @@ def test_a_network_is_really_compiled_once_whatever_the_learning_rate():
         torch.manual_seed(0)
         model = Model(nn.Linear(4, 3))
         model.compile("adam", "mse", steps_per_execution=2, jit_compile=jit)
-        model.fit(
-            *data(), batch_size=4, epochs=3, shuffle=False, verbose=0, callbacks=[Halving()]
-        )
+        model.fit(*data(), batch_size=4, epochs=3, shuffle=False, verbose=0, callbacks=[Halving()])
         return model
 
     compiled = fitted(jit=True)

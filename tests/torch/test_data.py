@@ -1,5 +1,5 @@
 import itertools
-from collections import namedtuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -103,7 +103,9 @@ def test_bytes_are_widened_batch_by_batch_and_not_all_at_once():
     assert batches._data.x.dtype is torch.uint8
 
 
-Point = namedtuple("Point", ["a", "b"])
+class Point(NamedTuple):
+    a: object
+    b: object
 
 
 @pytest.mark.parametrize(
@@ -281,7 +283,7 @@ def test_parts_of_different_lengths_are_an_error_that_tells_them(parts, told):
         made(*parts)
 
 
-@pytest.mark.parametrize("x", [np.zeros((0, 3)), [], {}, ()], ids=repr)
+@pytest.mark.parametrize("x", [np.zeros((0, 3)), [], {}, ()])
 def test_no_samples_are_an_error(x):
     with pytest.raises(DataError, match="x has no samples"):
         made(x)
@@ -292,13 +294,13 @@ def test_no_data_at_all_is_an_error():
         made(None)
 
 
-@pytest.mark.parametrize("x", [3, object(), len], ids=repr)
+@pytest.mark.parametrize("x", [3, object(), len])
 def test_what_is_no_data_is_an_error(x):
     with pytest.raises(DataError, match="allowed are arrays"):
         made(x)
 
 
-@pytest.mark.parametrize("data", [Squares(), [(counted(2), counted(2))], iter([])], ids=repr)
+@pytest.mark.parametrize("data", [Squares(), [(counted(2), counted(2))], iter([])])
 def test_targets_beside_data_that_brings_its_own_are_an_error(data):
     with pytest.raises(ConfigurationError, match="yields them itself"):
         made(data, counted(2))

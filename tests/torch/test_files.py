@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pickle
 
@@ -178,9 +179,7 @@ def test_tied_and_transposed_weights_come_back(tmp_path, suffix):
 
 def snapshot(model):
     weights = {name: value.clone() for name, value in model.module.state_dict().items()}
-    moments = [
-        state["exp_avg"].clone() for state in model.optimizer.state_dict()["state"].values()
-    ]
+    moments = [state["exp_avg"].clone() for state in model.optimizer.state_dict()["state"].values()]
     return weights, moments, model.optimizer.learning_rate
 
 
@@ -251,10 +250,8 @@ def test_no_single_damaged_byte_raises_anything_unexpected(tmp_path, suffix):
         damaged = bytearray(whole)
         damaged[place] ^= 0xFF
         path.write_bytes(damaged)
-        try:
+        with contextlib.suppress(FileFormatError, DataError):
             model.load(path)
-        except (FileFormatError, DataError):
-            pass
 
 
 @pytest.mark.parametrize(
@@ -265,6 +262,13 @@ def test_no_single_damaged_byte_raises_anything_unexpected(tmp_path, suffix):
 def test_a_file_of_torch_that_holds_no_state_dict_is_an_error(tmp_path, tree):
     torch.save(tree, tmp_path / "other.pt")
     with pytest.raises(FileFormatError, match=r"other\.pt"):
+        Model(net()).load(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("state", [3, {}, {"state": {}}, {"state": 1, "param_groups": [{}]}])
+def test_a_file_with_something_else_for_the_optimizers_state_is_an_error(tmp_path, state):
+    torch.save({"weights": net().state_dict(), "optimizer": state}, tmp_path / "other.pt")
+    with pytest.raises(FileFormatError, match="no optimizer's state"):
         Model(net()).load(tmp_path / "other.pt")
 
 
@@ -351,6 +355,26 @@ def test_a_full_disk_is_an_oserror_and_leaves_the_file_before_whole(tmp_path, fu
     assert [path.read_bytes() for path in paths] == whole
     assert len(list(tmp_path.iterdir())) == 3
     small.load(paths[0])
+
+
+def test_of_a_failed_write_the_first_error_counts(tmp_path, monkeypatch):
+    def save(tree, file):
+        error = RuntimeError("unexpected pos")
+        error.__context__ = OSError(28, "No space left on device")
+        raise error
+
+    model = Model(net())
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OSError, match="No space left"):
+        model.save(tmp_path / "model.pt")
+
+    def refuse(tree, file):
+        raise RuntimeError("not a matter of files")
+
+    monkeypatch.setattr(torch, "save", refuse)
+    with pytest.raises(RuntimeError, match="not a matter of files"):
+        model.save(tmp_path / "model.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_state_in_hdf5_is_plain_json_and_arrays(tmp_path):

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 from callboard import ConfigurationError
 from callboard.callbacks import LambdaCallback
@@ -58,7 +58,7 @@ def test_weights_and_history_are_those_of_a_plain_loop(optimizer):
     for _ in range(3):
         total = 0.0
         for x, y in batches(X, Y):
-            loss = F.mse_loss(plain(x), y)
+            loss = functional.mse_loss(plain(x), y)
             opt.zero_grad()
             loss.backward()
             opt.step()
@@ -77,7 +77,7 @@ def test_gradients_of_several_batches_are_averaged_for_one_update(steps):
     done = 0
     for _ in range(3):
         for x, y in batches(X, Y):
-            (F.mse_loss(plain(x), y) / steps).backward()
+            (functional.mse_loss(plain(x), y) / steps).backward()
             done += 1
             if done % steps == 0:  # goes on over the epochs
                 opt.step()
@@ -101,7 +101,7 @@ def test_gradients_are_clipped(name):
     for _ in range(2):
         for x, y in batches(X, Y):
             opt.zero_grad()
-            F.mse_loss(plain(x), y).backward()
+            functional.mse_loss(plain(x), y).backward()
             CLIP[name](list(plain.parameters()))
             opt.step()
     model = fitted(net(), SGD, epochs=2, **{name: 0.02})
@@ -118,7 +118,7 @@ def test_outputs_and_losses_are_computed_in_bfloat16_where_asked_to():
         opt.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             out = plain(x)
-            loss = F.mse_loss(out.float(), y)
+            loss = functional.mse_loss(out.float(), y)
         assert out.dtype is torch.bfloat16
         loss.backward()
         opt.step()
@@ -137,7 +137,7 @@ def test_sample_weights_and_class_weights_are_applied_by_the_rule_of_keras():
     opt = SGD(plain.parameters())
     expected = 0.0
     for x, y, weight in batches(X, LABELS, WEIGHTS):
-        each = F.cross_entropy(plain(x), y, reduction="none")
+        each = functional.cross_entropy(plain(x), y, reduction="none")
         loss = (each * weight * table[y]).sum() / len(x)  # by the number, not the sum of weights
         opt.zero_grad()
         loss.backward()
@@ -248,7 +248,7 @@ class Own(Model):
 
     def train_step(self, batch):
         self.optimizer.zero_grad()
-        loss = F.mse_loss(self(batch.x, training=True), batch.y)
+        loss = functional.mse_loss(self(batch.x, training=True), batch.y)
         loss.backward()
         self.optimizer.step()
         return {"loss": loss, "size": float(len(batch.x))}

@@ -1,7 +1,7 @@
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 from callboard import ConfigurationError, DataError
 from callboard.torch import Model, losses
@@ -22,7 +22,7 @@ def dense(*last, out=3):
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
 LABELS = torch.tensor([0, 2, 1, 1, 0])
-ONE_HOT = F.one_hot(LABELS, 3).float()
+ONE_HOT = functional.one_hot(LABELS, 3).float()
 BINARY = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
 
 
@@ -33,15 +33,20 @@ BINARY = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
             nn.Softmax(-1),
             "sparse_categorical_crossentropy",
             LABELS,
-            lambda z: F.cross_entropy(z, LABELS),
+            lambda z: functional.cross_entropy(z, LABELS),
         ),
-        (nn.Softmax(1), "categorical_crossentropy", ONE_HOT, lambda z: F.cross_entropy(z, LABELS)),
-        (nn.Softmax(-1), "crossentropy", LABELS, lambda z: F.cross_entropy(z, LABELS)),
+        (
+            nn.Softmax(1),
+            "categorical_crossentropy",
+            ONE_HOT,
+            lambda z: functional.cross_entropy(z, LABELS),
+        ),
+        (nn.Softmax(-1), "crossentropy", LABELS, lambda z: functional.cross_entropy(z, LABELS)),
         (
             nn.Sigmoid(),
             "binary_crossentropy",
             ONE_HOT,
-            lambda z: F.binary_cross_entropy_with_logits(z, ONE_HOT),
+            lambda z: functional.binary_cross_entropy_with_logits(z, ONE_HOT),
         ),
     ],
     ids=["sparse", "one-hot", "by shape", "binary"],
@@ -66,7 +71,7 @@ def test_the_loss_is_exact_where_a_probability_rounds_to_zero():
 def test_sample_weights_are_applied_to_the_loss_on_logits():
     net, weight = dense(nn.Softmax(-1)), torch.tensor([0.0, 1.0, 2.0, 0.0, 1.0])
     outcome = forward_of(net, "sparse_categorical_crossentropy")(Batch(X, LABELS, weight))
-    each = F.cross_entropy(net[0](X), LABELS, reduction="none")
+    each = functional.cross_entropy(net[0](X), LABELS, reduction="none")
     torch.testing.assert_close(outcome.loss, (each * weight).mean())
 
 
@@ -133,7 +138,7 @@ class Classifier(nn.Module):
 def test_the_last_layer_of_another_module_is_called_as_usual():
     net = Classifier(nn.Softmax(-1))
     outcome = forward_of(net, "sparse_categorical_crossentropy")(Batch(X, LABELS, None))
-    torch.testing.assert_close(outcome.loss, F.cross_entropy(net.body(X), LABELS))
+    torch.testing.assert_close(outcome.loss, functional.cross_entropy(net.body(X), LABELS))
     assert torch.equal(outcome.predictions[0], net(X))
 
 
@@ -156,7 +161,7 @@ def test_a_softmax_over_the_axis_of_the_loss_is_passed_over_in_pictures_too():
     net = nn.Sequential(nn.Identity(), nn.Softmax(1))
     z, y = torch.randn(2, 3, 4, 4) * 50, torch.zeros(2, 4, 4, dtype=torch.int64)
     forward = forward_of(net, losses.SparseCategoricalCrossentropy(axis=1))
-    torch.testing.assert_close(forward(Batch(z, y, None)).loss, F.cross_entropy(z, y))
+    torch.testing.assert_close(forward(Batch(z, y, None)).loss, functional.cross_entropy(z, y))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +189,7 @@ def test_a_forward_of_the_users_own_is_called():
     net = dense(nn.Softmax(-1))
     outcome = forward_of(Scaled(net), "sparse_categorical_crossentropy")(Batch(X, LABELS, None))
     torch.testing.assert_close(
-        outcome.loss, F.cross_entropy(net[0](X * 10), LABELS), rtol=1e-4, atol=1e-4
+        outcome.loss, functional.cross_entropy(net[0](X * 10), LABELS), rtol=1e-4, atol=1e-4
     )
 
 
@@ -205,7 +210,9 @@ def test_several_inputs_are_several_arguments(kind):
 
 def test_logits_with_a_loss_on_probabilities_are_an_error_at_the_first_batch():
     forward = forward_of(dense(), "sparse_categorical_crossentropy")
-    with pytest.raises(ConfigurationError, match=r"takes probabilities.*lie between -.*from_logits"):
+    with pytest.raises(
+        ConfigurationError, match=r"takes probabilities.*lie between -.*from_logits"
+    ):
         forward(Batch(X * 10, LABELS, None))
 
 
@@ -214,7 +221,7 @@ def test_logits_are_right_for_a_loss_that_was_told(make):
     net = dense()
     y = LABELS if make.startswith("Sparse") else ONE_HOT
     outcome = forward_of(net, getattr(losses, make)(from_logits=True))(Batch(X, y, None))
-    torch.testing.assert_close(outcome.loss, F.cross_entropy(net(X), LABELS))
+    torch.testing.assert_close(outcome.loss, functional.cross_entropy(net(X), LABELS))
 
 
 class Two(nn.Module):
@@ -235,8 +242,8 @@ def test_losses_of_several_outputs_are_summed_up_by_their_weights():
         loss_weights={"a": 0.5, "b": 3.0},
     )
     outcome = forward(Batch(X, y, None))
-    a = F.mse_loss(net.a(X), ONE_HOT)
-    b = F.binary_cross_entropy(net.b(X).flatten(), BINARY)
+    a = functional.mse_loss(net.a(X), ONE_HOT)
+    b = functional.binary_cross_entropy(net.b(X).flatten(), BINARY)
     torch.testing.assert_close(outcome.parts, (a, b))
     torch.testing.assert_close(outcome.loss, 0.5 * a + 3 * b)
     assert [p.shape for p in outcome.predictions] == [(5, 3), (5, 1)]
@@ -247,7 +254,7 @@ def test_each_output_may_have_sample_weights_of_its_own():
     forward = forward_of(net, {"a": "mse", "b": "mse"})
     y = {"a": ONE_HOT, "b": BINARY}
     only_a = forward(Batch(X, y, {"a": torch.ones(5), "b": torch.zeros(5)}))
-    torch.testing.assert_close(only_a.loss, F.mse_loss(net.a(X), ONE_HOT))
+    torch.testing.assert_close(only_a.loss, functional.mse_loss(net.a(X), ONE_HOT))
     shared = forward(Batch(X, y, torch.zeros(5)))
     assert shared.loss.item() == 0.0
 

@@ -70,7 +70,9 @@ def test_weights_without_gradients_are_no_matter():
 def test_a_loss_that_is_not_finite_is_not_admitted_from_then_on():
     model = Model(weight())
     model.compile("sgd", "mse")
+    model.is_fitting = True
     guard = Guard(model, gradients=False)
+    assert guard.sees_losses
     assert guard.admits(torch.tensor(1.0))
     assert not guard.admits(torch.tensor(NAN))
     assert guard.rejected == "loss: nan"
@@ -81,6 +83,7 @@ def test_a_loss_that_is_not_finite_is_not_admitted_from_then_on():
 def test_where_losses_are_asked_about_gradients_are_looked_at_on_request(gradients):
     model = Model(weight())
     model.compile(sgd, "mse")
+    model.is_fitting = True
     guard = Guard(model, gradients=gradients)
     assert guard.admits(torch.tensor(1.0))
     step(model.module[0], model.optimizer, INF, 1.0)
@@ -118,7 +121,9 @@ def test_on_a_device_a_fused_optimizer_skips_the_step_without_a_wait():
 def test_on_a_device_the_loss_decides_too_and_the_host_goes_on():
     model = Model(weight())
     model.compile(fused_adam, "mse")
+    model.is_fitting = True
     guard = Guard(model, gradients=False, waits=True)
+    assert not model.optimizer._optimizer_step_pre_hooks
     parameter, optimizer = model.module[0], model.optimizer.wrapped
     assert guard.admits(torch.tensor(1.0))
     first = step(parameter, optimizer, 1.0, 1.0)

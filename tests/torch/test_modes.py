@@ -25,6 +25,5 @@ def test_every_layer_has_the_mode_and_then_its_own_again(training):
 def test_an_error_puts_the_modes_back_too():
     net = mixed()
     with pytest.raises(ZeroDivisionError), evaluating(net):
-        assert not any(modes(net))
-        raise ZeroDivisionError
+        _ = 1 / len([mode for mode in modes(net) if mode])
     assert modes(net) == [True, True, False, True]

@@ -1,8 +1,12 @@
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
+from typing import NamedTuple
 
 from callboard.torch.nested import leaves, mapped
 
-Pair = namedtuple("Pair", ["left", "right"])
+
+class Pair(NamedTuple):
+    left: object
+    right: object
 
 
 def test_a_function_reaches_every_leaf_and_none_stays_none():

@@ -45,17 +45,17 @@ def test_losses_by_name_give_heads_with_their_names():
     assert objectives.names == [
         "loss",
         "a_loss",
-        "a_mse",
         "b_loss",
-        "b_mse",
+        "a_mse",
         "b_accuracy",
+        "b_mse",
         "c_mae",
     ]
 
 
 def test_losses_in_a_list_are_numbered_from_one():
     objectives = Objectives(["mse", "mae"], [1, 0.5], [["mse"], None])
-    assert objectives.names == ["loss", "output_1_loss", "output_1_mse", "output_2_loss"]
+    assert objectives.names == ["loss", "output_1_loss", "output_2_loss", "output_1_mse"]
     assert [head.weight for head in objectives.heads] == [1.0, 0.5]
 
 

@@ -42,7 +42,7 @@ def test_what_is_no_torch_module_is_left_to_other_frameworks():
     assert callboard.torch.trainable(object()) is None
 
 
-@pytest.mark.parametrize("optimizer", ["adam", torch.optim.SGD, object()], ids=str)
+@pytest.mark.parametrize("optimizer", ["adam", torch.optim.SGD, object()])
 def test_an_optimizer_of_another_kind_is_an_error(optimizer):
     with pytest.raises(ConfigurationError, match=r"must be a torch\.optim\.Optimizer"):
         Run(model=net(), optimizer=optimizer)

@@ -61,9 +61,7 @@ def test_someone_who_listens_to_the_step_hears_it():
     handle.remove()
     updated(optimizer, [[1.0]])
     assert heard == ["own"]
-    everywhere = register_optimizer_step_pre_hook(
-        lambda *_: heard.append("global")
-    )
+    everywhere = register_optimizer_step_pre_hook(lambda *_: heard.append("global"))
     updated(optimizer, [[1.0]])
     everywhere.remove()
     updated(optimizer, [[1.0]])
@@ -87,7 +85,7 @@ def test_an_optimizer_of_another_make_is_called_through_its_own_step():
         def step(self, closure=None):
             with torch.no_grad():
                 for parameter in self.param_groups[0]["params"]:
-                    parameter -= parameter.grad.sign()
+                    parameter.sub_(parameter.grad.sign())
 
     assert updated(Optimizer(Signs(weights([0.0, 0.0]))), [[3.0, -2.0]]) == [[-1.0, 1.0]]
 

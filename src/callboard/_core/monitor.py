@@ -19,6 +19,7 @@ __all__ = [
     "check_patience",
     "check_threshold",
     "direction",
+    "short",
 ]
 
 Mode = Literal["min", "max"]
@@ -73,6 +74,16 @@ def direction(name: str, known: Mapping[str, Mode | None] | None = None) -> Mode
         f"cannot tell whether a lower or a higher {name!r} is better; "
         f"pass mode='min' or mode='max' to the callback that monitors it.{close}"
     )
+
+
+def short(value: float | None) -> str:
+    """Return a metric's value for a sentence, to six digits.
+
+    Example:
+        >>> short(0.19698748779296876), short(None)
+        ('0.196987', 'None')
+    """
+    return "None" if value is None else f"{value:.6g}"
 
 
 def check_mode(mode: str) -> None:

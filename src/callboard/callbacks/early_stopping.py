@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.errors import ConfigurationError
-from callboard._core.monitor import Patience, check_threshold
+from callboard._core.monitor import Patience, check_threshold, short
 from callboard.callbacks.monitor_callback import MonitorCallback
 from callboard.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
 
@@ -141,7 +141,8 @@ class EarlyStopping(MonitorCallback):
         beats_baseline = self.baseline is None or self._watched.improves(value, self.baseline)
         if self._patience.update(improved=improved and beats_baseline):
             self.stopped_epoch = epoch
-            reason = f"{self.monitor} did not improve on {self._target()} for {self.wait} epochs"
+            target = short(self._target())
+            reason = f"{self.monitor} did not improve on {target} for {self.wait} epochs"
             self.run.stop(reason)
             say = f"Epoch {epoch + 1}: early stopping" if self.verbose else ""
             self.run.decide(self, "stopped", reason, say=say)
@@ -155,7 +156,7 @@ class EarlyStopping(MonitorCallback):
         self.run.decide(
             self,
             "restored",
-            f"best {self.monitor} {self.best} was in epoch {self.best_epoch + 1}",
+            f"best {self.monitor} {short(self.best)} was in epoch {self.best_epoch + 1}",
             say=text if self.verbose else "",
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from callboard._core.errors import ConfigurationError
-from callboard._core.monitor import Patience
+from callboard._core.monitor import Patience, short
 from callboard.callbacks.monitor_callback import MonitorCallback
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class ReduceLROnPlateau(MonitorCallback):
         self.run.decide(
             self,
             "reduced",
-            f"{self.monitor} did not improve on {self.best} for {self.wait} epochs: "
+            f"{self.monitor} did not improve on {short(self.best)} for {self.wait} epochs: "
             f"learning rate {old:g} -> {new:g}",
             say=f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {new}."
             if self.verbose

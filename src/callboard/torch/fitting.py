@@ -262,8 +262,12 @@ def _evaluating(model: Model) -> Iterator[None]:
 def _fitting(model: Model) -> Iterator[None]:
     """Have the process as training wants it, and afterwards as it was."""
     flush = model.settings.flush_denormals and model.device.type == "cpu"
-    with denormals_flushed() if flush else contextlib.nullcontext():
-        yield
+    before, model.is_fitting = model.is_fitting, True
+    try:
+        with denormals_flushed() if flush else contextlib.nullcontext():
+            yield
+    finally:
+        model.is_fitting = before
 
 
 def _with_split(data: Batch, fraction: float, validation_data: object) -> tuple[Batch, Any]:

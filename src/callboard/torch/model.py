@@ -66,6 +66,7 @@ class Model:
         self.optimizer: Optimizer | None = None
         self.history: History | None = None
         self.stop_training = False
+        self.is_fitting = False
         self.settings = Settings()
         self.objectives: Objectives | None = None
         self.compiled_step: CompiledStep | None = None
@@ -113,8 +114,11 @@ class Model:
 
     @property
     def asks_guard(self) -> bool:
-        """Whether its training step asks the guard of ``TerminateOnNaN`` about every loss."""
-        return self.objectives is not None and not self.has_own_train_step
+        """Whether its training step asks the guard of ``TerminateOnNaN`` about every loss.
+
+        A loop that the user wrote does not, and may be around a model that is compiled.
+        """
+        return self.is_fitting and not self.has_own_train_step
 
     @property
     def has_own_train_step(self) -> bool:

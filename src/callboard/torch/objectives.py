@@ -86,7 +86,8 @@ class Objectives:
     Attributes:
         heads: What is asked of each output.
         directions: The names in the logs, and whether lower or higher is better.
-        names: The names in the logs, loss first.
+        names: The names in the logs in the order of Keras's lists of results: the losses first, of
+            several outputs then the metrics sorted.
 
     Raises:
         UnknownNameError: For a loss or metric that is not known.
@@ -118,7 +119,9 @@ class Objectives:
                         f"two metrics are named {name!r}; give one another name"
                     )
                 self.directions[name] = mode
-        self.names = list(self.directions)
+        losses = ["loss", *(f"{h.prefix}loss" for h in self.heads if h.prefix and h.loss)]
+        others = [name for name in self.directions if name not in losses]
+        self.names = losses + (sorted(others) if len(self.heads) > 1 else others)
 
 
 def _head(

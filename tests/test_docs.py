@@ -1,0 +1,94 @@
+"""The examples of the documentation run, its links lead somewhere, and both READMEs say the same."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from callboard import callbacks
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+
+# What the examples take as given: data, and a network with its optimizer and loaders.
+PREAMBLE = """
+import warnings
+warnings.simplefilter("error")
+import numpy as np, torch
+from pathlib import Path
+import callboard
+with np.load(Path(callboard.__file__).parent / "demo" / "mnist.npz") as file:
+    x_train, y_train = file["x_train"][:640] / 255.0, file["y_train"][:640]
+    x_test, y_test = file["x_test"][:200] / 255.0, file["y_test"][:200]
+net = torch.nn.Linear(4, 3)
+opt = torch.optim.Adam(net.parameters())
+loss_fn = torch.nn.functional.cross_entropy
+train_loader = val_loader = [(torch.randn(8, 4), torch.randint(3, (8,))) for _ in range(3)]
+"""
+
+AFTER = """
+assert history.history["loss"][-1] < history.history["loss"][0]
+assert Path("models/best_model.h5").exists() and Path("logs/training_log.csv").exists()
+assert len(run.history.history["val_loss"]) >= 4 and Path("best.safetensors").exists()
+from callboard.testing import ScriptedRun
+model.fit(x_train, y_train, callbacks=[PrintLearningRate()], verbose=0)
+"""
+
+
+def blocks(page, language="python"):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def run_in(folder, source):
+    script = folder / "example.py"
+    script.write_text(source, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, str(script)],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=200,
+    )
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+def test_the_examples_of_the_readme_run(page, tmp_path):
+    ran = run_in(tmp_path, PREAMBLE + "\n".join(blocks(page)) + AFTER)
+    assert ran.returncode == 0, ran.stderr
+    assert "Epoch 1/20" in ran.stdout
+    assert "Epoch 1: learning rate is 0.001000" in ran.stdout
+
+
+def test_the_callback_of_the_architecture_page_does_what_its_test_says(tmp_path):
+    (example,) = blocks(ROOT / "docs" / "architecture.md")
+    test = "from callboard.testing import ScriptedRun\nassert " + next(
+        line.split("`")[1]
+        for line in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines()
+        if "ScriptedRun([0.9" in line
+    )
+    ran = run_in(tmp_path, example + test)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_both_readmes_have_the_same_code():
+    english, chinese = (blocks(page) for page in READMES)
+    assert english == chinese
+    assert len(english) == 3
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+def test_the_table_of_callbacks_is_complete(page):
+    rows = re.findall(r"^\| `(\w+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(callbacks.__all__)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing
