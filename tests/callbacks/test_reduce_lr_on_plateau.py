@@ -56,7 +56,7 @@ def test_the_decision_is_in_the_journal_and_printed_in_the_words_of_keras(capsys
     )
     (decision,) = played.journal.of("reduced")
     assert decision.cause == (
-        "val_loss did not improve on 3.0 for 1 epochs: learning rate 1 -> 0.5"
+        "val_loss did not improve on 3 for 1 epochs: learning rate 1 -> 0.5"
     )
 
 
