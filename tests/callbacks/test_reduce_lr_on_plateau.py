@@ -55,9 +55,7 @@ def test_the_decision_is_in_the_journal_and_printed_in_the_words_of_keras(capsys
         "Epoch 2: ReduceLROnPlateau reducing learning rate to 0.5.\n"
     )
     (decision,) = played.journal.of("reduced")
-    assert decision.cause == (
-        "val_loss did not improve on 3 for 1 epochs: learning rate 1 -> 0.5"
-    )
+    assert decision.cause == ("val_loss did not improve on 3 for 1 epochs: learning rate 1 -> 0.5")
 
 
 def test_silent_by_default(capsys):

@@ -325,3 +325,31 @@ def test_an_error_in_a_batch_leaves_nothing_behind():
     assert model.trainable.active_guard is None
     assert not model.optimizer._optimizer_step_pre_hooks
     fit(model)
+
+
+def test_a_callback_that_evaluates_does_not_undo_the_stop_of_another():
+    class Stops(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    class Evaluates(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.evaluate(torch.zeros(4, 2), torch.zeros(4, 1), verbose=0)
+
+    model = Model(torch.nn.Linear(2, 1))
+    model.compile("sgd", "mse")
+    used = [Stops(), Evaluates()]
+    history = model.fit(torch.zeros(8, 2), torch.zeros(8, 1), epochs=9, callbacks=used, verbose=0)
+    assert history.epoch == [0]
+
+
+def test_a_misspelt_monitor_is_named_before_its_direction_is_asked_for():
+    model = Model(torch.nn.Linear(2, 1))
+    model.compile("sgd", "mse")
+    with pytest.raises(MetricNotFoundError, match="Did you mean 'loss'"):
+        model.fit(
+            torch.zeros(8, 2),
+            torch.zeros(8, 1),
+            callbacks=[EarlyStopping(monitor="losss")],
+            verbose=0,
+        )

@@ -130,7 +130,8 @@ class Run:
             raise RunStateError("a Run is for one run; make a new one")
         self._begun = True
         try:
-            self.model.stop_training = False
+            if self.purpose == "train":  # an evaluation inside a run must not undo its stop
+                self.model.stop_training = False
             self.callbacks.each("set_run", self)
             self.callbacks.each("set_model", self.model)
             self.callbacks.each(

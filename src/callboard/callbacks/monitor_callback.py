@@ -89,16 +89,16 @@ class MonitorCallback(Callback):
         return self._watched.improves
 
     def check(self) -> None:
-        """Find the metric's direction, and whether the run can have the metric at all."""
+        """Check whether the run can have the metric at all, and find its direction."""
         run = self.run
-        if self.mode == "auto":
-            self._watched.mode = direction(self.monitor, run.metrics)
         base = self.monitor.removeprefix("val_")
         if run.validation is False and base != self.monitor and base in (run.metrics or {}):
             raise MetricNotFoundError(self.monitor, run.metrics or (), _NO_VALIDATION)
         names = run.metric_names
         if names is not None and self.monitor not in names:
             raise MetricNotFoundError(self.monitor, names, f"({type(self).__name__} monitors it)")
+        if self.mode == "auto":
+            self._watched.mode = direction(self.monitor, run.metrics)
 
     def monitored(self, logs: Mapping[str, Any] | None) -> float | None:
         """Return the metric's value, or None if this epoch rightly did not produce it.

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["CompiledStep", "can_be_compiled"]
 
 
-_NO_OPTIONS = ("params", "lr", "initial_lr")
-
-
 def can_be_compiled(model: Model) -> bool:
     """Say whether a model's forward pass, backward pass and update can be compiled as one."""
     return (
@@ -44,8 +41,8 @@ class _State(NamedTuple):
         frozen: All other weights by name; they stay as they are.
         buffers: The buffers by name.
         moments: The optimizer's state of each of its weights.
-        options: The options of each parameter group. The rates are not among them: code would be
-            compiled for their values, and anew when a callback changes one.
+        options: The options of each parameter group, as copies: of the groups themselves all values
+            would be watched, and all be compiled anew when a callback changes the learning rate.
         factors: What depends on the numbers of the steps alone, for each of its weights.
         mark: 1 once an update was rejected, so that no later one is applied; None without a guard.
         checks_gradients: Whether an update is rejected for its gradients too.
@@ -160,7 +157,7 @@ class CompiledStep:
             buffers={f"module.{name}": buffer for name, buffer in module.named_buffers()},
             moments=moments,
             options=[
-                {name: value for name, value in group.items() if name not in _NO_OPTIONS}
+                {name: value for name, value in group.items() if name not in ("params", "lr")}
                 for group in self._optimizer.param_groups
             ],
             factors=self._factors(moments, steps),
