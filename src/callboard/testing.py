@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from callboard._core.journal import Journal
+from callboard._core.logs import Logs
 from callboard._core.run import Run
 
 __all__ = ["ScriptedModel", "ScriptedRun"]
@@ -31,6 +32,7 @@ class ScriptedModel:
     """
 
     synchronous = True
+    rank = 0
     rate_controller = ""
 
     def __init__(self, learning_rate: float = 0.001) -> None:
@@ -75,6 +77,10 @@ class ScriptedModel:
         """Note that updates are guarded; losses are to be looked at in the logs."""
         self.guarded = True
         return False
+
+    def reduced(self, logs: Logs) -> Logs:
+        """There is one process."""
+        return logs
 
     def unguard(self) -> None:
         """Note that updates are no longer guarded."""

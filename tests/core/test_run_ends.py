@@ -1,6 +1,6 @@
 import pytest
 
-from callboard import Callback, HookError, Run
+from callboard import Callback, HookError, Run, callbacks
 from callboard._core.callback import HOOKS
 from callboard.callbacks import LambdaCallback
 from callboard.testing import ScriptedRun
@@ -257,3 +257,15 @@ def test_decisions_are_in_the_journal_with_epoch_and_step(capsys):
         ("Decides", "noted", 1, 4, "because 1"),
     ]
     assert capsys.readouterr().out == "loud\n"
+
+
+def test_another_process_than_the_first_decides_and_writes_nothing(tmp_path, capsys):
+    played = ScriptedRun([0.9, 0.7, 0.8, 0.8], verbose=2)
+    played.model.rank = 1
+    checkpoint = callbacks.ModelCheckpoint("best.pt", save_best_only=True, verbose=1)
+    stopping = callbacks.EarlyStopping(patience=2, verbose=1)
+    played.play(checkpoint, stopping, callbacks.CSVLogger(tmp_path / "log.csv"))
+    assert played.stopped_epoch == 3
+    assert (checkpoint.best, played.saved) == (0.7, [])
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out == ""

@@ -44,6 +44,8 @@ class Callback:
         order: Callbacks run by rising order, equal ones as listed. Those that read the finished
             logs (files, history, progress) have 10 and more; give -10 to one that adds a metric
             which others monitor, and its place in the list does not matter.
+        writes_only: It writes or shows and decides nothing: where several processes train together,
+            only the first one's is called.
         adds: Names that this callback adds to the logs. None says that it may add any: a monitor
             that is not known then is not an error before the first epoch has shown.
         rate_control: "sets" if it sets the learning rate whatever it was, "scales" if it changes
@@ -63,6 +65,7 @@ class Callback:
     """
 
     order: ClassVar[int] = 0
+    writes_only: ClassVar[bool] = False
     adds: ClassVar[tuple[str, ...] | None] = None
     rate_control: Literal["", "sets", "scales"] = ""
 

@@ -43,16 +43,25 @@ class CallbackList(Callback):
 
     def __init__(self, callbacks: Iterable[Any] = ()) -> None:
         self.callbacks = tuple(sorted(_flattened(callbacks), key=_order))
+        self._deciding_only = False
         self.resolve()
 
     def resolve(self) -> None:
         """Look anew which hooks are overridden: a callback may decide that by what it has seen."""
         for hook in HOOKS:
-            found = [(each, _overridden(each, hook)) for each in self.callbacks]
+            heard = [each for each in self.callbacks if not self._is_mute(each)]
+            found = [(each, _overridden(each, hook)) for each in heard]
             calls = tuple(call for _, call in found if call is not None)
             names = tuple(_name(each, hook) for each, call in found if call is not None)
             fan_out = _fan_out_to_all if hook in _ENDED else _fan_out
             setattr(self, hook, fan_out(calls, names, hook) if calls else _nothing)
+
+    def mute_writers(self) -> None:
+        """Call no hook of callbacks that only write, from the next ``resolve`` on."""
+        self._deciding_only = True
+
+    def _is_mute(self, callback: object) -> bool:
+        return self._deciding_only and getattr(callback, "writes_only", False)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.callbacks)

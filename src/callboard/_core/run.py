@@ -139,6 +139,8 @@ class Run:
                 {"verbose": self.verbose, "epochs": self.epoch_count, "steps": self.steps},
             )
             check_configuration(self)
+            if self.trainable.rank:
+                self.callbacks.mute_writers()
             self.callbacks.resolve()
             self._termination.__enter__()
             if self.purpose == "train":
@@ -302,7 +304,7 @@ class Run:
         """Print a line, at the end of an epoch below its line of progress."""
         if self._messages is not None:
             self._messages.append(text)
-        else:
+        elif not self.trainable.rank:
             say(text)
 
     # ---- inside ----------------------------------------------------------------------------------
@@ -357,6 +359,8 @@ class Run:
 
     def _finish(self, current: Pass) -> None:
         logs = current.logs()
+        if current.kind != "predict":
+            logs = self.trainable.reduced(logs)
         if current.kind == "train":
             if not current.batch and current.item is None:  # not left in the first batch
                 raise DataError(

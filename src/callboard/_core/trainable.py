@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from callboard._core.errors import UnsupportedError
+from callboard._core.logs import Logs
 
 __all__ = ["NoModel", "Trainable", "trainable_of"]
 
@@ -33,6 +34,13 @@ class Trainable(Protocol):
     """
 
     model: Any
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among those that train together; 0 writes files and prints."""
+
+    def reduced(self, logs: Logs) -> Logs:
+        """Return metrics over the samples of all processes; called by all, once a pass."""
 
     @property
     def synchronous(self) -> bool:
@@ -89,6 +97,7 @@ class NoModel:
     """Stands for the model of a run that was given none: what needs a model is an error."""
 
     synchronous = True
+    rank = 0
     rate_controller = ""
     rejected = ""
 
@@ -111,6 +120,10 @@ class NoModel:
 
     def unguard(self) -> None:
         """Nothing was guarded."""
+
+    def reduced(self, logs: Logs) -> Logs:
+        """There is one process."""
+        return logs
 
 
 def trainable_of(model: object, optimizer: object) -> Trainable:

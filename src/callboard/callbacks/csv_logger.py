@@ -53,6 +53,7 @@ class CSVLogger(Callback):
     """
 
     order: ClassVar[int] = 10
+    writes_only: ClassVar[bool] = True
     adds: ClassVar[tuple[str, ...] | None] = ()
 
     def __init__(

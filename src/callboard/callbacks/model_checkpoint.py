@@ -134,7 +134,8 @@ class ModelCheckpoint(MonitorCallback):
         if self.save_best_only:
             self._watched.update(logs[self.monitor])
         try:
-            self.run.trainable.save(Path(path), weights_only=self.save_weights_only)
+            if not self.run.trainable.rank:  # all processes decide alike, the first one writes
+                self.run.trainable.save(Path(path), weights_only=self.save_weights_only)
         except BaseException:
             self.best = before
             raise

@@ -32,6 +32,7 @@ class ProgbarLogger(Callback):
     """
 
     order: ClassVar[int] = 30
+    writes_only: ClassVar[bool] = True
     adds: ClassVar[tuple[str, ...] | None] = ()
 
     def __init__(self) -> None:

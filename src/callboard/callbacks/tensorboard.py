@@ -84,6 +84,7 @@ class TensorBoard(Callback):
     """
 
     order: ClassVar[int] = 10
+    writes_only: ClassVar[bool] = True
     adds: ClassVar[tuple[str, ...] | None] = ()
 
     def __init__(

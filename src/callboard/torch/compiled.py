@@ -13,6 +13,7 @@ from torch.func import functional_call, grad_and_value
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.logs import Logs
 from callboard.torch.data import Batch
+from callboard.torch.distributed import is_distributed
 from callboard.torch.forward import ForwardPass, Outcome
 from callboard.torch.nested import leaves
 from callboard.torch.steps import TrainStep
@@ -29,6 +30,7 @@ def can_be_compiled(model: Model) -> bool:
     """Say whether a model's forward pass, backward pass and update can be compiled as one."""
     return (
         model.settings.gradient_accumulation_steps == 1
+        and not is_distributed()  # DistributedDataParallel averages gradients by hooks
         and rule_of(model.require_optimizer().wrapped) is not None
     )
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from callboard.torch.distributed import is_distributed
+
 if TYPE_CHECKING:
     from callboard.torch.model import Model
 
@@ -45,7 +47,10 @@ class Guard:
         self._optimizer: Any = None if model.optimizer is None else model.optimizer.wrapped
         waits = model.device.type != "cpu" if waits is None else waits
         self._on_device = waits and _is_fused(self._optimizer)
-        self.sees_losses = model.asks_guard
+        # Processes that train together must reject alike. Their losses differ; their gradients,
+        # once averaged, do not.
+        self._alone = not is_distributed()
+        self.sees_losses = model.asks_guard and self._alone
         self._hook: Any = None
         # A hook takes time in every step, and is not needed where the step asks about its loss.
         if self._optimizer is not None and (gradients or not self.sees_losses):
@@ -67,6 +72,8 @@ class Guard:
 
     def admits(self, loss: torch.Tensor) -> bool:
         """Say whether to go on with the update for a loss; True if the device will decide."""
+        if not self._alone:
+            return True
         if self._on_device:
             self._set_mark(torch.isfinite(loss.detach()))
             return True

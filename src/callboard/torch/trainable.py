@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from callboard._core.errors import DataError, UnsupportedError
-from callboard.torch import files
+from callboard._core.logs import Logs
+from callboard.torch import distributed, files
 from callboard.torch.activations import recorded_activations
 from callboard.torch.arrays import to_array, to_tensor
 from callboard.torch.data import Batch
@@ -35,6 +36,15 @@ class TorchTrainable:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._guard: Guard | None = None
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among those that train together."""
+        return distributed.rank()
+
+    def reduced(self, logs: Logs) -> Logs:
+        """Return metrics over the samples of all processes; called by all, once a pass."""
+        return distributed.reduced(logs, self.model.device)
 
     @property
     def synchronous(self) -> bool:
@@ -93,7 +103,7 @@ class TorchTrainable:
 
     def gradients(self) -> Arrays:
         """Copy the latest gradients to the host; weights without one are left out."""
-        named = self.model.module.named_parameters()
+        named = distributed.unwrapped(self.model.module).named_parameters()
         return {name: to_array(p.grad).copy() for name, p in named if p.grad is not None}
 
     def activations(self, inputs: Any) -> Arrays:
@@ -166,7 +176,7 @@ class TorchTrainable:
         return self.model.optimizer
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        state = self.model.module.state_dict()
+        state = distributed.unwrapped(self.model.module).state_dict()
         return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
 
     def _check_fit(self, weights: Mapping[str, torch.Tensor]) -> None:
