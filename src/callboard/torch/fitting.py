@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -193,8 +194,8 @@ def predict(
     with run, _evaluating(model):
         for batch in run.predict(itertools.islice(batches.epoch(0), steps)):
             output = mapped(_result, model.forward(batch.x))
-            logs = Logs({"outputs": output})
-            run.report(lambda logs=logs: logs, steps=1, samples=sample_count(output))  # type: ignore[misc] # mypy cannot infer the default
+            logs = functools.partial(Logs, {"outputs": output})
+            run.report(logs, steps=1, samples=sample_count(output))
             outputs.append(output)
     return _concatenated(outputs)
 
