@@ -88,7 +88,7 @@ def read_hdf5(path: Path) -> Any:
             datasets = _own_datasets(h5, path)
             text = datasets.pop("tree")[()].tobytes().decode()
             arrays = {name.removeprefix("arrays/"): item[()] for name, item in datasets.items()}
-            return join(text, arrays)
+            return join(text, arrays, what=repr(str(path)))
     except FileFormatError:
         raise
     except _MALFORMED as error:
