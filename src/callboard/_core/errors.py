@@ -13,6 +13,8 @@ would have caught, so existing ``except ValueError`` clauses keep working::
     ├── HookError (RuntimeError)            a hook broke the protocol (raised StopIteration)
     ├── NonFiniteError (ArithmeticError)    a loss, gradient or weight is NaN or infinite
     ├── FileFormatError (ValueError)        a file that is damaged or of another format
+    │   └── DamagedCheckpointError          a checkpoint whose bytes are not those that were saved
+    ├── NoCheckpointError (LookupError)     a checkpoint that is not there
     └── RunStateError (RuntimeError)        a method of a run called at the wrong time
 
 Errors of the operating system (a full disk, a path that may not be written) stay ``OSError``.
@@ -25,10 +27,12 @@ from collections.abc import Iterable
 __all__ = [
     "CallboardError",
     "ConfigurationError",
+    "DamagedCheckpointError",
     "DataError",
     "FileFormatError",
     "HookError",
     "MetricNotFoundError",
+    "NoCheckpointError",
     "NonFiniteError",
     "RunStateError",
     "UnknownArgumentError",
@@ -107,6 +111,14 @@ class NonFiniteError(CallboardError, ArithmeticError):
 
 class FileFormatError(CallboardError, ValueError):
     """A file that is damaged, incomplete or of another format than its name says."""
+
+
+class DamagedCheckpointError(FileFormatError):
+    """A checkpoint whose bytes are not those that were saved."""
+
+
+class NoCheckpointError(CallboardError, LookupError):
+    """A checkpoint that is not there."""
 
 
 class RunStateError(CallboardError, RuntimeError):

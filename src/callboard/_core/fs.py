@@ -14,8 +14,8 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import BinaryIO, Protocol, Self
+from types import ModuleType
+from typing import BinaryIO, Protocol
 
 __all__ = ["BLOCK", "Disk", "NewFile", "append", "create", "replacing", "sync", "writable_file"]
 
@@ -173,13 +173,13 @@ class Disk:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0)
         if direct and _DIRECT:
             try:
-                return _LocalFile(os.open(path, flags | _DIRECT, 0o666), direct=True)
+                return _LocalFile(path, os.open(path, flags | _DIRECT, 0o666), direct=True)
             except OSError as error:
                 if error.errno != errno.EINVAL:  # a file system without direct access
                     raise
                 with contextlib.suppress(FileNotFoundError):  # some leave the empty file behind
                     path.unlink()
-        return _LocalFile(os.open(path, flags, 0o666), direct=False)
+        return _LocalFile(path, os.open(path, flags, 0o666), direct=False)
 
     def open(self, path: Path) -> BinaryIO:
         """Open a file for reading; never through a symbolic link, never anything but a file."""
@@ -255,7 +255,8 @@ class Disk:
 class _LocalFile:
     """A file of this machine."""
 
-    def __init__(self, descriptor: int, *, direct: bool) -> None:
+    def __init__(self, path: Path, descriptor: int, *, direct: bool) -> None:
+        self._path = path
         self._descriptor = descriptor
         self._direct = direct
 
@@ -270,9 +271,10 @@ class _LocalFile:
 
     def _write(self, view: memoryview) -> None:
         while len(view):
-            written = os.write(self._descriptor, view)
+            with self._naming():
+                written = os.write(self._descriptor, view)
             if not written:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             if self._direct and written % BLOCK:  # the disk filled up, or a limit was met
                 self._end_direct()
             view = view[written:]
@@ -286,21 +288,19 @@ class _LocalFile:
         self._direct = False
 
     def sync(self) -> None:
-        _sync_descriptor(self._descriptor)
+        with self._naming():
+            _sync_descriptor(self._descriptor)
 
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Put the path into errors of the operating system, which knows the file by a number."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 def _locks() -> ModuleType | None:

@@ -1,1 +1,6 @@
-"""Models in files: formats that know arrays and names, and no framework."""
+"""Checkpoints that are whole and verified, or not there; model files that know no framework."""
+
+from callboard.checkpoint.keep import Checkpoint, best, every, last
+from callboard.checkpoint.store import CheckpointStore
+
+__all__ = ["Checkpoint", "CheckpointStore", "best", "every", "last"]

@@ -1,0 +1,241 @@
+"""One consistent copy of nested state, in host memory that is used again and again."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from callboard._core.fs import BLOCK
+from callboard.checkpoint.dtypes import code_of
+from callboard.checkpoint.safetensors import Place, layout
+from callboard.checkpoint.tree import Leaf, Source, split
+
+__all__ = ["Buffers", "FileImage", "Snapshot", "Tensor"]
+
+_CHUNK = 32 * 2**20
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+class Tensor(NamedTuple):
+    """An array of a file.
+
+    Attributes:
+        path: Its path in the tree.
+        place: Its type, shape and bytes within the file.
+    """
+
+    path: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class FileImage:
+    """A file of arrays as it will be on the disk.
+
+    Attributes:
+        name: The file's name.
+        size: Its length in bytes.
+        head: What comes before the first array.
+        tensors: The arrays in it by name.
+        aliases: For names whose memory is that of another name, that name's path; by path.
+        parts: The bytes of each array, in the order of the file.
+        whole: The content as one piece of memory, if it is one.
+    """
+
+    name: str
+    size: int
+    head: bytes
+    tensors: dict[str, Tensor]
+    aliases: dict[str, str]
+    parts: dict[str, memoryview]
+    whole: memoryview | None
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the content in large pieces, each but the last of whole blocks and aligned."""
+        if self.whole is not None:
+            for start in range(0, self.size, _CHUNK):
+                yield self.whole[start : start + _CHUNK]
+            return
+        bounce = memoryview(mmap.mmap(-1, _CHUNK))
+        filled = 0
+        for part in (memoryview(self.head), *self.parts.values()):
+            taken = 0
+            while taken < len(part):
+                count = min(len(part) - taken, _CHUNK - filled)
+                bounce[filled : filled + count] = part[taken : taken + count]
+                taken += count
+                filled += count
+                if filled == _CHUNK:
+                    yield bounce
+                    filled = 0
+        if filled:
+            yield bounce[:filled]
+
+
+class Snapshot(NamedTuple):
+    """Nested state as it was at one moment.
+
+    Attributes:
+        text: Everything but the arrays, JSON.
+        files: The arrays, a file for each key at the top of the tree that has some.
+    """
+
+    text: bytes
+    files: tuple[FileImage, ...]
+
+
+class _Buffer:
+    """Memory of one file, laid out as the file is."""
+
+    def __init__(self, head: bytes, places: Mapping[str, Place]) -> None:
+        self.head = head
+        self.places = dict(places)
+        self.size = max((place.end for place in places.values()), default=len(head))
+        memory = mmap.mmap(-1, -(-self.size // BLOCK) * BLOCK)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        self.whole = memoryview(memory)[: self.size]
+        self.whole[: len(head)] = head
+        self.arrays = {
+            name: np.frombuffer(self.whole[place.begin : place.end], place.dtype).reshape(
+                place.shape
+            )
+            for name, place in places.items()
+        }
+
+
+class Buffers:
+    """Takes snapshots into memory that the next snapshot uses again.
+
+    A snapshot stays what it is until the next one is taken. Arrays that are read-only and own
+    their memory are taken for constants, and not copied.
+
+    Args:
+        source_of: Returns the source of a framework's array, None for anything else.
+    """
+
+    def __init__(self, source_of: Callable[[object], Source | None] = lambda _: None) -> None:
+        self._source_of = source_of
+        self._buffers: dict[str, _Buffer] = {}
+
+    def snapshot(self, tree: Mapping[str, Any]) -> Snapshot:
+        """Copy nested state.
+
+        Args:
+            tree: A dict with texts as keys; see :func:`tree.split` for what may be in it.
+
+        Raises:
+            TypeError: For what cannot be saved.
+        """
+        text, arrays = split(tree, self._source_of)
+        groups: dict[str, dict[str, Leaf]] = {}
+        for path, leaf in arrays.items():
+            groups.setdefault(path.split("/", 1)[0], {})[path] = leaf
+        names = _file_names(groups)
+        before, self._buffers = self._buffers, {}
+        files = [
+            self._image(names[group], leaves, before.get(group), group)
+            for group, leaves in groups.items()
+        ]
+        return Snapshot(text.encode(), tuple(files))
+
+    def _image(
+        self, name: str, leaves: Mapping[str, Leaf], before: _Buffer | None, group: str
+    ) -> FileImage:
+        unique, aliases = _without_ties(leaves)
+        named = {_name_below(path): path for path in unique}
+        wanted = {
+            short: (code_of(unique[path].dtype), tuple(unique[path].shape))
+            for short, path in named.items()
+        }
+        head, places = layout(wanted)
+        tensors = {short: Tensor(named[short], place) for short, place in places.items()}
+        constant = {short: unique[path] for short, path in named.items() if _stays(unique[path])}
+        if constant:
+            parts = {
+                short: _bytes_of(constant[short] if short in constant else _copied(unique[path]))
+                for short, path in ((short, tensors[short].path) for short in places)
+            }
+            size = max((place.end for place in places.values()), default=len(head))
+            return FileImage(name, size, head, tensors, aliases, parts, None)
+        buffer = before
+        if buffer is None or buffer.head != head or buffer.places != places:
+            buffer = _Buffer(head, places)
+        self._buffers[group] = buffer
+        for short, path in named.items():
+            _copy(unique[path], buffer.arrays[short])
+        parts = {short: buffer.whole[p.begin : p.end] for short, p in places.items()}
+        return FileImage(name, buffer.size, head, tensors, aliases, parts, buffer.whole)
+
+
+def _without_ties(leaves: Mapping[str, Leaf]) -> tuple[dict[str, Leaf], dict[str, str]]:
+    """Return the arrays, each memory once, and for the other paths to it the one it has there."""
+    first: dict[object, str] = {}
+    unique: dict[str, Leaf] = {}
+    aliases: dict[str, str] = {}
+    for path, leaf in leaves.items():
+        memory = _memory(leaf)
+        if memory is not None and memory in first:
+            aliases[path] = first[memory]
+        else:
+            unique[path] = leaf
+            if memory is not None:
+                first[memory] = path
+    return unique, aliases
+
+
+def _memory(leaf: Leaf) -> object:
+    if not isinstance(leaf, np.ndarray):
+        return leaf.memory
+    if not leaf.nbytes:
+        return None
+    return (leaf.ctypes.data, leaf.shape, leaf.strides, leaf.dtype.str, str(leaf.dtype))
+
+
+def _stays(leaf: Leaf) -> bool:
+    return (
+        isinstance(leaf, np.ndarray)
+        and not leaf.flags.writeable
+        and not isinstance(leaf.base, np.ndarray)
+    )
+
+
+def _copied(leaf: Leaf) -> np.ndarray[Any, Any]:
+    copy = np.empty(leaf.shape, leaf.dtype)
+    _copy(leaf, copy)
+    return copy
+
+
+def _copy(leaf: Leaf, target: np.ndarray[Any, Any]) -> None:
+    if isinstance(leaf, np.ndarray):
+        np.copyto(target, leaf)
+    else:
+        leaf.copy_to(target)
+
+
+def _bytes_of(leaf: Leaf) -> memoryview:
+    array = np.ascontiguousarray(leaf)
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _name_below(path: str) -> str:
+    """Return an array's name within the file of its group."""
+    return path.split("/", 1)[1] if "/" in path else path
+
+
+def _file_names(groups: Mapping[str, object]) -> dict[str, str]:
+    """Return a plain file name for each group."""
+    names: dict[str, str] = {}
+    for group in groups:
+        plain = _NOT_IN_NAMES.sub("_", group).lstrip(".-")[:80] or "arrays"
+        name, count = f"{plain}.safetensors", 1
+        while name.lower() in {taken.lower() for taken in names.values()}:
+            count += 1
+            name = f"{plain}-{count}.safetensors"
+        names[group] = name
+    return names
