@@ -10,10 +10,12 @@ from callboard._core.callback import Callback as Callback
 from callboard._core.checks import ConfigurationWarning as ConfigurationWarning
 from callboard._core.errors import CallboardError as CallboardError
 from callboard._core.errors import ConfigurationError as ConfigurationError
+from callboard._core.errors import DamagedCheckpointError as DamagedCheckpointError
 from callboard._core.errors import DataError as DataError
 from callboard._core.errors import FileFormatError as FileFormatError
 from callboard._core.errors import HookError as HookError
 from callboard._core.errors import MetricNotFoundError as MetricNotFoundError
+from callboard._core.errors import NoCheckpointError as NoCheckpointError
 from callboard._core.errors import NonFiniteError as NonFiniteError
 from callboard._core.errors import RunStateError as RunStateError
 from callboard._core.errors import UnknownArgumentError as UnknownArgumentError
@@ -36,6 +38,7 @@ __all__ = [
     "CallboardError",
     "ConfigurationError",
     "ConfigurationWarning",
+    "DamagedCheckpointError",
     "DataError",
     "Decision",
     "Every",
@@ -44,6 +47,7 @@ __all__ = [
     "Journal",
     "Logs",
     "MetricNotFoundError",
+    "NoCheckpointError",
     "NonFiniteError",
     "Patience",
     "Run",
@@ -56,5 +60,7 @@ __all__ = [
     "callbacks",
 ]
 
-# The run knows no callback by name: here, at the front door, it learns how to show progress.
+# The run knows no callback by name: here, at the front door, it learns how to show progress and
+# how to keep itself.
 Run.progress_display = callbacks.ProgbarLogger
+Run.backup = callbacks.BackupAndRestore

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from callboard._core import frameworks
+from callboard._core.callback import Callback
 from callboard._core.journal import Journal
 from callboard._core.logs import Logs
 from callboard._core.run import Run
+from callboard._core.signals import SimulatedKill
+from callboard.checkpoint.tree import split
 
-__all__ = ["ScriptedModel", "ScriptedRun"]
+__all__ = ["ScriptedModel", "ScriptedRun", "assert_exact_resume"]
 
 
 class ScriptedModel:
@@ -72,6 +77,15 @@ class ScriptedModel:
     def save(self, path: Path, *, weights_only: bool) -> None:  # noqa: ARG002 - the protocol's
         """Note the path and the weight."""
         self.saved.append((str(path), self.weight))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weight and the learning rate."""
+        return {"weights": self.weights(), "optimizer": {"learning_rate": self.learning_rate}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
+        self.set_weights(state["weights"])
+        self.learning_rate = state["optimizer"]["learning_rate"]
 
     def guard(self, *, gradients: bool) -> bool:  # noqa: ARG002 - the protocol's
         """Note that updates are guarded; losses are to be looked at in the logs."""
@@ -174,3 +188,124 @@ class ScriptedRun:
     def stopped_epoch(self) -> int | None:
         """The epoch (from 0) after which a callback stopped the run, or None."""
         return self.run.progress.epoch if self.run.stop_reason else None
+
+
+def assert_exact_resume(
+    train: Callable[[Path], Any],
+    *,
+    kills: Iterable[int | str] = (1, "epoch end", "validation"),
+    directory: Path | None = None,
+) -> None:
+    """Check that a training which is killed and started again ends as if it had not been.
+
+    It is run to its end once. Then, for each entry of ``kills`` in another folder, it is ended
+    there without a callback hearing of it, as by ``kill -9``, and started again until it is done.
+    What it returns is compared, arrays byte by byte.
+
+    Args:
+        train: Trains in a folder and returns what is to be compared: nested dicts, lists, numbers,
+            texts and arrays, such as weights and ``history.history``. Each call has to make
+            everything anew (model, data, callbacks, seeds), with a :class:`callbacks.
+            BackupAndRestore` that is given a place in the folder.
+        kills: When to end it: after that many batches, counted from each start; or a text: at the
+            first "epoch begin", "epoch end", "validation" (in its first batch) or "train end".
+            Each is tried in a folder of its own.
+        directory: Where to make the folders; a temporary one by default.
+
+    Raises:
+        AssertionError: If the results differ; it says where.
+
+    Example:
+        >>> from callboard import Run
+        >>> from callboard.callbacks import BackupAndRestore
+        >>> def train(folder):
+        ...     generator = np.random.default_rng(0)
+        ...     backup = BackupAndRestore(folder / "backup", save_freq=1)
+        ...     stateful = {"numbers": generator}
+        ...     with Run(epochs=2, callbacks=[backup], stateful=stateful, verbose=0) as run:
+        ...         for epoch in run.epochs():
+        ...             for _ in run.train(range(3)):
+        ...                 run.log(loss=generator.random())
+        ...     return run.history.history
+        >>> assert_exact_resume(train, kills=[1, 5, "epoch end"])
+    """
+    with tempfile.TemporaryDirectory(dir=directory) as top:
+        whole = Path(top, "uninterrupted")
+        whole.mkdir()
+        expected = _comparable(train(whole))
+        for number, kill in enumerate(kills):
+            folder = Path(top, f"killed-{number}")
+            folder.mkdir()
+            if not _killed(train, folder, kill):
+                raise AssertionError(
+                    f"the training ended before it could be killed at {kill!r}; give kills= that "
+                    "come up, such as a smaller number of batches"
+                )
+            actual = _comparable(train(folder))
+            differences = [
+                name
+                for name in sorted(expected.keys() | actual.keys())
+                if expected.get(name) != actual.get(name)
+            ]
+            if differences:
+                raise AssertionError(
+                    f"killed at {kill!r} and started again, the training ended otherwise in: "
+                    f"{', '.join(differences[:10])}"
+                )
+
+
+class _Killer(Callback):
+    """Ends a run at some point, behind all other callbacks."""
+
+    order: ClassVar[int] = 1_000_000
+    adds: ClassVar[tuple[str, ...] | None] = ()
+
+    def __init__(self, when: int | str) -> None:
+        self._left = when if isinstance(when, int) else 0
+        moment = "batch" if isinstance(when, int) else when
+        hook = {
+            "batch": "on_train_batch_end",
+            "epoch begin": "on_epoch_begin",
+            "epoch end": "on_epoch_end",
+            "validation": "on_test_batch_end",
+            "train end": "on_train_end",
+        }.get(moment)
+        if hook is None:
+            raise ValueError(f"kills= has {when!r}; see assert_exact_resume for what is allowed")
+        setattr(self, hook, self._kill)
+
+    def _kill(self, *_: object) -> None:
+        self._left -= 1
+        if self._left <= 0:
+            raise SimulatedKill
+
+    def state_dict(self) -> dict[str, Any]:
+        """Belong to no run."""
+        return {}
+
+
+def _killed(train: Callable[[Path], Any], folder: Path, when: int | str) -> bool:
+    """Start a training and end it; say whether it could be."""
+    before = Run.witnesses
+    Run.witnesses = (_Killer(when),)
+    try:
+        train(folder)
+    except SimulatedKill:
+        return True
+    finally:
+        Run.witnesses = before
+    return False
+
+
+def _comparable(result: Any) -> dict[str, Any]:
+    """Return a result as its parts by name, arrays as their bytes."""
+    text, arrays = split({"result": result}, frameworks.source_of)
+    parts: dict[str, Any] = {"everything but arrays": text}
+    for name, leaf in arrays.items():
+        array = np.empty(leaf.shape, leaf.dtype)
+        if isinstance(leaf, np.ndarray):
+            np.copyto(array, leaf)
+        else:
+            leaf.copy_to(array)
+        parts[name.removeprefix("result/")] = (str(leaf.dtype), tuple(leaf.shape), array.tobytes())
+    return parts

@@ -161,7 +161,8 @@ def test_a_last_row_that_was_left_open_is_not_merged_with_the_next(tmp_path):
 
 def test_a_log_that_is_gone_when_a_run_goes_on_is_begun_with_its_header(tmp_path):
     logger = CSVLogger(tmp_path / "log.csv")
-    logger.load_state_dict({"columns": ["acc", "loss"]})
+    with pytest.warns(RuntimeWarning, match="is gone; rows written before are missing"):
+        logger.load_state_dict({"columns": ["acc", "loss"], "rows": 5, "size": 50})
     log(logger, [{"loss": 1.0}], first=5)
     assert (tmp_path / "log.csv").read_text() == "epoch,acc,loss\n5,NA,1.0\n"
 

@@ -121,25 +121,25 @@ def test_a_model_that_is_not_finite_is_not_saved_and_does_not_become_the_best():
             script.run.progress.epoch == 1 and setattr(script.model, "weight", NAN)
         )
     )
-    checkpoint = ModelCheckpoint("best", save_best_only=True)
+    checkpoint = ModelCheckpoint("best.pt", save_best_only=True)
     with pytest.warns(
         RuntimeWarning, match="'weight' holds NaN or infinities, so the model is not"
     ):
         script.play(break_it, checkpoint)
-    assert script.saved == [("best", 0), ("best", 2)]
+    assert script.saved == [("best.pt", 0), ("best.pt", 2)]
     assert checkpoint.best == 2
     assert "holds NaN" in script.journal.of("skipped")[0].cause
 
 
 def test_an_epoch_without_the_metric_saves_nothing_and_says_so():
-    played = ScriptedRun([1, None]).play(ModelCheckpoint("best", save_best_only=True))
-    assert played.saved == [("best", 0)]
+    played = ScriptedRun([1, None]).play(ModelCheckpoint("best.pt", save_best_only=True))
+    assert played.saved == [("best.pt", 0)]
     assert played.journal[-1].cause == "val_loss was not measured, so the model is not saved"
 
 
 def test_without_any_validation_there_is_a_warning_and_no_file():
     with pytest.warns(ConfigurationWarning, match="there was no validation in epoch 1"):
-        played = ScriptedRun({"loss": [1.0]}).play(ModelCheckpoint("best", save_best_only=True))
+        played = ScriptedRun({"loss": [1.0]}).play(ModelCheckpoint("best.pt", save_best_only=True))
     assert played.saved == []
 
 
@@ -147,22 +147,22 @@ def test_without_any_validation_there_is_a_warning_and_no_file():
 
 
 def test_verbose_prints_the_words_of_keras(capsys):
-    checkpoint = ModelCheckpoint("best", verbose=1, save_best_only=True)
+    checkpoint = ModelCheckpoint("best.pt", verbose=1, save_best_only=True)
     ScriptedRun([0.5, 0.75, 0.25]).play(checkpoint)
     assert capsys.readouterr().out.splitlines() == [
-        "Epoch 1: val_loss improved from None to 0.50000, saving model to best",
+        "Epoch 1: val_loss improved from None to 0.50000, saving model to best.pt",
         "Epoch 2: val_loss did not improve from 0.50000",
-        "Epoch 3: val_loss improved from 0.50000 to 0.25000, saving model to best",
+        "Epoch 3: val_loss improved from 0.50000 to 0.25000, saving model to best.pt",
     ]
     ScriptedRun([0.5]).play(ModelCheckpoint("all-{epoch}", verbose=1))
     assert capsys.readouterr().out == "Epoch 1: saving model to all-1\n"
 
 
 def test_silent_by_default_but_the_journal_knows(capsys):
-    played = ScriptedRun([0.5, 0.75]).play(ModelCheckpoint("best", save_best_only=True))
+    played = ScriptedRun([0.5, 0.75]).play(ModelCheckpoint("best.pt", save_best_only=True))
     assert capsys.readouterr().out == ""
     assert [(d.action, d.cause) for d in played.journal] == [
-        ("saved", "val_loss improved from None to 0.50000, saved to best"),
+        ("saved", "val_loss improved from None to 0.50000, saved to best.pt"),
         ("skipped", "val_loss did not improve from 0.50000"),
     ]
 
@@ -191,7 +191,7 @@ class Failing(ScriptedModel):
 def test_an_error_of_the_disk_reaches_the_caller_and_the_best_stays_what_the_file_is():
     script = ScriptedRun([3, 1])
     script.model = Failing()
-    checkpoint = ModelCheckpoint("best", save_best_only=True)
+    checkpoint = ModelCheckpoint("best.pt", save_best_only=True)
     with pytest.raises(OSError, match="No space left") as caught:
         script.play(checkpoint)
     assert checkpoint.best == 3
@@ -223,9 +223,9 @@ def test_on_a_full_disk_the_file_before_is_whole(full_disk, tmp_path):
 
 
 def test_the_best_is_kept_from_one_run_to_the_next_as_the_file_is():
-    checkpoint = ModelCheckpoint("best", save_best_only=True)
+    checkpoint = ModelCheckpoint("best.pt", save_best_only=True)
     ScriptedRun([1]).play(checkpoint)
-    assert ScriptedRun([2, 0.5]).play(checkpoint).saved == [("best", 1)]
+    assert ScriptedRun([2, 0.5]).play(checkpoint).saved == [("best.pt", 1)]
 
 
 def test_batches_are_counted_anew_in_the_next_run():

@@ -301,8 +301,9 @@ def test_auto_is_verbose_and_an_unknown_mode_is_named():
 @pytest.mark.parametrize("make", [CSVLogger, ModelCheckpoint])
 def test_a_path_that_cannot_be_written_is_an_error_before_the_first_batch(make, tmp_path):
     (tmp_path / "file").touch()
+    (tmp_path / "folder.pt").mkdir()
     with pytest.raises(IsADirectoryError):
-        begin(make(tmp_path))
+        begin(make(tmp_path / "folder.pt"))
     with pytest.raises(NotADirectoryError):
         begin(make(tmp_path / "file" / "x"))
     with pytest.raises(NotADirectoryError):

@@ -144,7 +144,7 @@ def test_saving_by_batches_counts_them_over_the_epochs(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e2-b1.pt", "e3-b2.pt"]
 
 
-@pytest.mark.parametrize("name", ["model.keras", "model"])
+@pytest.mark.parametrize("name", ["model.keras", "model-{epoch}"])
 def test_a_suffix_that_cannot_be_saved_is_an_error_before_the_first_batch(tmp_path, name):
     with pytest.raises(ConfigurationError, match="unknown file suffix"):
         fit(compiled(), ModelCheckpoint(tmp_path / name))

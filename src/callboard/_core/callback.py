@@ -122,8 +122,22 @@ class Callback:
         """Return the files and folders this callback will write, so that no two write one."""
         return ()
 
+    def saved_run(self) -> Mapping[str, Any] | None:
+        """Return the state of a run to go on with; called once, before training begins."""
+        return None
+
+    def resumed(self) -> None:
+        """Called when the run goes on from what ``saved_run`` gave."""
+
+    def settle(self) -> None:
+        """Make durable what ``state_dict`` will refer to, such as the rows of a log file."""
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all that this callback needs to go on later: JSON values and NumPy arrays."""
+        """Return all that this callback needs to go on later.
+
+        Numbers, texts, bytes, None, arrays, and dicts, lists and tuples of them. Without a
+        ``state_dict`` of its own, a callback's state is what has changed of its attributes.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: ARG002 - for subclasses
@@ -195,6 +209,13 @@ class Callback:
     @_default
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Called after a batch of a prediction, with its ``outputs``."""
+
+    @_default
+    def on_interrupt(self, reason: str) -> None:
+        """Called between two steps when a signal or the end of the time ends the run early.
+
+        The run can be gone on with later, from here: this is the moment to save.
+        """
 
     @_default
     def on_exception(self, error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from callboard._core.errors import ConfigurationError
 
-__all__ = ["Every"]
+__all__ = ["Every", "seconds_of"]
 
 _UNITS = (
     (r"epochs?", "epoch", 1.0),
@@ -80,6 +81,31 @@ class Every:
     def __repr__(self) -> str:
         plural = "" if self.amount == 1 else "s"
         return f"Every('{self.amount:g} {self.unit}{plural}')"
+
+
+def seconds_of(time: float | str, name: str) -> float:
+    """Return a length of time in seconds.
+
+    Args:
+        time: Seconds, or an amount and a unit: "30 min", "11.5 h".
+        name: What the time is for, for the error.
+
+    Raises:
+        ConfigurationError: If it cannot be read or is not positive.
+
+    Example:
+        >>> seconds_of("1.5 h", "max_time"), seconds_of(60, "max_time")
+        (5400.0, 60.0)
+    """
+    if isinstance(time, str):
+        unit, amount = _parsed(time)
+    else:
+        unit, amount = "second", float(time)
+    if unit != "second" or not 0 < amount < math.inf:
+        raise ConfigurationError(
+            f"{name} must be a time, in seconds or as '30 min' or '11.5 h'; got {time!r}"
+        )
+    return amount
 
 
 def _parsed(period: str) -> tuple[str, float]:

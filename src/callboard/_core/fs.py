@@ -17,7 +17,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, Protocol
 
-__all__ = ["BLOCK", "Disk", "NewFile", "append", "create", "replacing", "sync", "writable_file"]
+__all__ = [
+    "BLOCK",
+    "Disk",
+    "NewFile",
+    "append",
+    "create",
+    "cut_back",
+    "remove",
+    "replacing",
+    "sync",
+    "writable_file",
+]
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _DIRECT = getattr(os, "O_DIRECT", 0)
@@ -47,6 +58,19 @@ def append(path: Path) -> BinaryIO:
     """Open a file for reading and for writing at its end; it and its parent folders are made."""
     _make_folder(path.parent)
     return path.open("a+b")
+
+
+def cut_back(path: Path, size: int) -> None:
+    """Shorten a file to its first ``size`` bytes, durably."""
+    with path.open("r+b") as file:
+        file.truncate(size)
+        sync(file)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, durably."""
+    path.unlink()
+    _sync_directory(path.parent)
 
 
 @contextlib.contextmanager

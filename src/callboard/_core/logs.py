@@ -149,6 +149,14 @@ class Means:
         """Return the means so far, not yet read from the device."""
         return Logs(self._sums)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums and weights by name, as they are."""
+        return {name: (mean.total, mean.weight) for name, mean in self._sums.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
+        self._sums = {name: Mean(total, weight) for name, (total, weight) in state.items()}
+
 
 def _check_number(name: str, value: Any) -> None:
     """Look at the first value under a name, so that a mistake shows where it was made."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from callboard._core.callback import Callback
 from callboard._core.checks import check_configuration
+from callboard._core.cut import Cut
 from callboard._core.dispatch import CallbackList
 from callboard._core.errors import ConfigurationError, DataError, RunStateError
 from callboard._core.history import History
@@ -20,7 +23,9 @@ from callboard._core.output import say
 from callboard._core.passes import Pass, Passes, Purpose
 from callboard._core.progress import Progress
 from callboard._core.samples import sample_count
-from callboard._core.signals import TerminationRequest
+from callboard._core.signals import SimulatedKill, TerminationRequest
+from callboard._core.stateful import check_stateful
+from callboard._core.time_budget import TimeBudget
 from callboard._core.trainable import Trainable, trainable_of
 
 __all__ = ["Run"]
@@ -43,6 +48,13 @@ class Run:
         initial_epoch: Epoch to begin with.
         steps_per_epoch: Batches in an epoch, if the data does not say by ``len()``.
         verbose: 0 silent, 1 live progress, 2 one line per epoch, "auto" as 1.
+        stateful: Whatever else belongs to the run's state, by names of your choice: learning rate
+            schedulers, gradient scalers, averaged weights, random generators. Saved and restored
+            with it.
+        directory: Folder in which the run is kept, so that the same program, started again, goes on
+            where it was: a :class:`callbacks.BackupAndRestore` in its subfolder "backup".
+        max_time: Seconds, or a text such as "11.5 h", after which the run saves and ends; the end
+            of a SLURM job (``SLURM_JOB_END_TIME``) acts alike. Time for one save is left.
         metrics: Names that will be logged and whether "min" or "max" is better (None if not
             known). Makes a misspelt monitor an error before the first epoch.
         validation: Whether the loop validates; None if that is to be seen.
@@ -54,6 +66,8 @@ class Run:
         progress: Epoch, batch, step and samples done.
         logs: Metrics of the current epoch as far as known, of the last one after its end.
         stop_reason: Why an early end was asked for, or an empty string.
+        boundaries: Counts the moments between two steps at which something was done.
+        paused: Whether that was the end of the time: the run is not over, and can be gone on with.
         trainable: What callbacks may do to the model.
         validated: Whether the current epoch has had a validation.
         batches: Batches of the latest evaluation or prediction.
@@ -74,6 +88,12 @@ class Run:
     progress_display: ClassVar[type[Callback] | None] = None
     """The callback that shows progress unless ``verbose=0``; the package's front door sets it."""
 
+    backup: ClassVar[type[Callback] | None] = None
+    """The callback for ``directory=``; the package's front door sets it."""
+
+    witnesses: ClassVar[tuple[Callback, ...]] = ()
+    """Callbacks that every run gets, for tests."""
+
     def __init__(
         self,
         model: object = None,
@@ -84,6 +104,9 @@ class Run:
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         verbose: int | str = "auto",
+        stateful: Mapping[str, Any] | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        max_time: float | str | None = None,
         metrics: Mapping[str, Mode | None] | None = None,
         validation: bool | None = None,
         trainable: Trainable | None = None,
@@ -98,26 +121,36 @@ class Run:
         self.verbose = _verbosity(verbose)
         self.trainable = trainable or trainable_of(model, optimizer)
         self.model = self.trainable.model
-        self.callbacks = self._with_defaults([callbacks])
+        self.stateful = dict(stateful or {})
+        for name, item in self.stateful.items():
+            check_stateful(name, item)
+        self.callbacks = self._with_defaults([callbacks], directory)
         self.history: History = next(c for c in self.callbacks if isinstance(c, History))
         self.journal = Journal()
         self.progress = Progress(epoch=self.initial_epoch)
         self.next_epoch = self.initial_epoch
         self.logs = Logs()
         self.stop_reason = ""
+        self.paused = False
         self.validated = False
         self.batches = 0
         self.samples: dict[Purpose, Any] = {}
-        self._begun = self._ended = self._in_epoch = False
+        self.in_epoch = self._begun = self._ended = False
+        self.saver: Any = None  # what writes checkpoints of this run, made by who needs it first
+        self.save_s: float | None = None  # what a save takes, as far as measured
         self._messages: list[str] | None = None
+        self.boundaries = 0
+        self._due: list[Callable[[], None]] = []
+        self._budget = TimeBudget(max_time)
         self._termination = TerminationRequest()
+        self._cut = Cut(self)
         self._passes = Passes(
             samples=self.samples,
             counted=self._count,
             finished=self._finish,
             is_over=self._is_over,
         )
-        self._train_means = Means()
+        self.means = Means()
 
     def __repr__(self) -> str:
         at = self.progress
@@ -142,9 +175,7 @@ class Run:
             if self.trainable.rank:
                 self.callbacks.mute_writers()
             self.callbacks.resolve()
-            self._termination.__enter__()
-            if self.purpose == "train":
-                self.callbacks.on_train_begin(Logs())
+            self._begin()
         except BaseException as error:
             self._tear_down(error)
             raise
@@ -159,7 +190,7 @@ class Run:
         try:
             if error is None and self.purpose == "train":
                 self._passes.close()
-                if self._in_epoch:  # the user's loop was left by break
+                if self.in_epoch:  # the user's loop was left by break
                     self.stop_reason = self.stop_reason or "the loop was left"
                     self._end_epoch()
                 self.callbacks.on_train_end(self.logs)
@@ -174,37 +205,60 @@ class Run:
     def epochs(self) -> Iterator[int]:
         """Yield the epochs still to do, from 0; ends early when a callback asked to stop."""
         self._require_begun("epochs")
-        if self._in_epoch:  # an earlier loop over epochs() was left by break
+        if self.in_epoch and not self._cut.resumes_epoch:  # an earlier loop was left by break
             self._end_epoch()
-        while self.next_epoch < self.epoch_count and not self.stopping:
+        while self._cut.resumes_epoch or (self.next_epoch < self.epoch_count and not self.stopping):
+            if self._cut.resumes_epoch:  # its beginning was before the run was interrupted
+                self._cut.resumes_epoch = False
+                yield self.progress.epoch
+                if self._leave_epoch():
+                    return
+                continue
             before = self.logs
             self._begin_epoch(self.next_epoch)
             if self.stopping:  # asked for by on_epoch_begin: the epoch does not take place
-                self._in_epoch = False
+                self.in_epoch = False
                 self.logs = before
                 return
             self.next_epoch += 1
             yield self.progress.epoch
-            self._end_epoch()
-            self._termination.answer()
+            if self._leave_epoch():
+                return
 
-    def train(self, data: Iterable[Any]) -> Iterator[Any]:
+    def train(
+        self, data: Iterable[Any], *, logs: Callable[[], Logs] | None = None
+    ) -> Iterator[Any]:
         """Yield the training batches of one epoch, with the batch hooks around your loop's body.
 
-        A batch that your loop leaves by ``break`` counts if it has logged something.
+        A batch that your loop leaves by ``break`` counts if it has logged something. In an epoch
+        that a resumed run was interrupted in, the batches that were done are skipped.
+
+        Args:
+            data: The batches.
+            logs: Returns the epoch's metrics so far, for a loop that keeps its own and skips by
+                itself what was done.
         """
-        if not self._in_epoch:
+        if not self.in_epoch:
             raise RunStateError("run.train(...) belongs inside `for epoch in run.epochs():`")
         if self.steps is None:
             # A torch DataLoader has __len__ and raises TypeError where its dataset has none.
             with contextlib.suppress(TypeError, NotImplementedError):
                 self.steps = len(data)  # type: ignore[arg-type] # a TypeError is what was asked for
         begun = self.progress.batch  # an epoch may take several passes
-        return self._passes.iterate(data, Pass("train", self.callbacks, self._train_means, begun))
+        over = begun and self.stopping  # asked for just before the run was interrupted
+        current = Pass("train", self.callbacks, self.means, begun)
+        current.reported = logs
+        if over:
+            data = ()
+        elif not logs:
+            data = self._cut.remaining(data)
+        return self._passes.iterate(data, current)
 
     def validate(self, data: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of a validation; what is logged becomes ``val_*`` of the epoch."""
         self._require_begun("validate")
+        if self.paused:
+            return iter(())
         return self._passes.iterate(data, Pass("test", self.callbacks))
 
     def predict(self, data: Iterable[Any]) -> Iterator[Any]:
@@ -238,6 +292,15 @@ class Run:
         current.means.add(more, weight)
         current.took(steps=1, samples=int(weight))
 
+    def data_is_ready(self) -> None:
+        """Say that a loop which skips by itself has opened its data and skipped what was done."""
+        self._cut.data_is_ready()
+
+    def training_is_done(self) -> None:
+        """Say that an epoch has no more training, and nothing of the loop but its validation."""
+        if self.saves and not self.paused:
+            self._cut.training_ends()
+
     def report(self, logs: Callable[[], Logs], *, steps: int, samples: int) -> None:
         """Say what the running metrics are now, for a loop that keeps its own.
 
@@ -251,6 +314,18 @@ class Run:
         current.took(steps=steps, samples=samples)
 
     # ---- the callbacks' side ---------------------------------------------------------------------
+
+    def at_boundary(self, action: Callable[[], None]) -> None:
+        """Do something between two steps, when every callback has had its hook.
+
+        There the state of the whole run is consistent, so that it may be saved. An error that the
+        action raises ends the run. May be called from other threads.
+        """
+        self._due.append(action)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the whole run, at a boundary between two steps, nothing copied."""
+        return self._cut.state_dict()
 
     def stop(self, reason: str) -> None:
         """Ask for an end after the current batch or epoch; the first reason is kept."""
@@ -309,9 +384,13 @@ class Run:
 
     # ---- inside ----------------------------------------------------------------------------------
 
-    def _with_defaults(self, callbacks: list[Any]) -> CallbackList:
+    def _with_defaults(
+        self, callbacks: list[Any], directory: str | os.PathLike[str] | None
+    ) -> CallbackList:
         given = CallbackList(callbacks)
-        defaults: list[Callback] = []
+        defaults: list[Callback] = [*self.witnesses]
+        if directory is not None and self.backup is not None:
+            defaults.append(self.backup(Path(directory) / "backup"))
         if not any(isinstance(callback, History) for callback in given):
             defaults.append(History())
         display = self.progress_display
@@ -326,18 +405,68 @@ class Run:
         if not self._begun or self._ended:
             raise RunStateError(f"run.{method}() belongs inside `with Run(...) as run:`")
 
+    def _begin(self) -> None:
+        """Begin, or go on with a run that was saved."""
+        self._termination = TerminationRequest(saves=self.saves)
+        self._termination.__enter__()
+        if self.purpose != "train":
+            return
+        found = self._cut.found()
+        self._cut.begin()
+        self.callbacks.on_train_begin(Logs())
+        if found is not None:
+            callback, state = found
+            self._cut.load_state_dict(state)
+            callback.resumed()
+
+    @property
+    def saves(self) -> bool:
+        """Whether a callback saves when the run is interrupted."""
+        return self.purpose == "train" and not self.callbacks.idle("on_interrupt")
+
+    def _boundary(self) -> None:
+        """Do what waited for a moment between two steps; end the run if that was asked for."""
+        self.boundaries += 1
+        while self._due and not self.paused:
+            self._due.pop(0)()
+        reason = self._termination.name
+        if not reason and self._budget:
+            reason = self._budget.over(self.save_s if self.saves else 0.0)
+        if not reason:
+            return
+        self.callbacks.on_interrupt(reason)
+        while self._due:
+            self._due.pop(0)()
+        self._termination.answer()
+        self.paused = True
+        self.stop(reason)
+        self.journal.record(
+            Decision("Run", "paused", self.progress.epoch, self.progress.step, reason)
+        )
+
+    def _leave_epoch(self) -> bool:
+        """End an epoch whose loop is through; say whether the run ends in the middle of it."""
+        if self.paused:
+            self.in_epoch = False
+            return True
+        self._end_epoch()
+        self._boundary()
+        return False
+
     def _begin_epoch(self, epoch: int) -> None:
+        self._cut.epoch_goes_on()
         self.progress.epoch = epoch
         self.progress.batch = 0
-        self._train_means = Means()
+        self.means = Means()
         self.logs = Logs()
         self.validated = False
-        self._in_epoch = True
+        self.in_epoch = True
         self.callbacks.on_epoch_begin(epoch, Logs())
 
     def _end_epoch(self) -> None:
         self._passes.close()
-        self._in_epoch = False
+        self._cut.epoch_goes_on()
+        self.in_epoch = False
         self.logs = Logs(sorted(self.logs.unread.items()))
         if self._rate_is_controlled():
             # Added here, not by the callbacks that change it: so all see the rate of this epoch.
@@ -368,8 +497,11 @@ class Run:
                     "can be iterated once: pass a list or a loader, or make a new one every epoch"
                 )
             self.logs = Logs({**self.logs.unread, **logs.unread})
+        elif self.paused:  # the validation was cut off
+            return
         elif current.kind == "test":
             self.validated = True
+            self._cut.epoch_goes_on()
             prefix = "val_" if self.purpose == "train" else ""
             prefixed = {prefix + name: value for name, value in logs.unread.items()}
             self.logs = Logs({**self.logs.unread, **prefixed})
@@ -380,14 +512,21 @@ class Run:
             self.callbacks.on_predict_end(Logs())
 
     def _is_over(self, current: Pass) -> bool:
-        """Say whether a pass ends after the current batch; a SIGTERM is answered between two."""
-        self._termination.answer()
-        return current.kind == "train" and self.stopping
+        """Say whether a pass ends after the current batch."""
+        if current.kind == "train":
+            if self._due or self._termination.pending or self._budget:
+                self._boundary()
+            return self.stopping
+        if self.purpose != "train":
+            self._termination.answer()
+        elif self._cut.in_validation and (self._termination.pending or self._budget):
+            self._boundary()
+        return self.paused
 
     def _tear_down(self, error: BaseException | None) -> None:
         """Close every callback; an error in closing adds a note to the error there is."""
         self._ended = True
-        self._in_epoch = False
+        self.in_epoch = False
         self._passes.forget()
         try:
             if error is None:
@@ -400,6 +539,10 @@ class Run:
 
     def _close_after(self, error: BaseException) -> None:
         """Tell the callbacks of an error and close them; their own errors become notes to it."""
+        if isinstance(error, SimulatedKill):
+            if self.saver is not None:  # this process lives on, and its thread must not interfere
+                self.saver.close()
+            return
         for hook, arguments in (
             (self.callbacks.on_exception, (error,)),
             (self.callbacks.close, ()),

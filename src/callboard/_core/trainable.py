@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,16 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from callboard._core.errors import UnsupportedError
+from callboard._core import frameworks
+from callboard._core.errors import DataError, UnsupportedError
 from callboard._core.logs import Logs
 
 __all__ = ["NoModel", "Trainable", "trainable_of"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-
-# A framework's folder in this package is named after the module that its users import; it has
-# ``trainable(model, optimizer)``. Only frameworks that are already imported are asked.
-_FRAMEWORKS = ("torch",)
 
 
 class Trainable(Protocol):
@@ -78,6 +73,21 @@ class Trainable(Protocol):
     def save(self, path: Path, *, weights_only: bool) -> None:
         """Write the file durably and whole, in the format of its suffix, or leave the old one."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that training goes on from, as it is and not copied.
+
+        Returns:
+            Nested state by parts, such as "weights", "frozen" (weights that are not trained) and
+            "optimizer". Values may be arrays of the framework.
+        """
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``.
+
+        Raises:
+            DataError: If it is the state of another model or optimizer; then nothing is changed.
+        """
+
     def guard(self, *, gradients: bool) -> bool:
         """Begin to reject updates whose loss, or on request whose gradients, are not finite.
 
@@ -118,6 +128,22 @@ class NoModel:
             self.__getattr__("gradients")
         return False
 
+    def state_dict(self) -> dict[str, Any]:
+        """There is nothing to save."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """There was nothing to save.
+
+        Raises:
+            DataError: If there was.
+        """
+        if state:
+            raise DataError(
+                f"the saved run had a model ({', '.join(sorted(state))}), and this one has none; "
+                "pass Run(model=..., optimizer=...)"
+            )
+
     def unguard(self) -> None:
         """Nothing was guarded."""
 
@@ -140,13 +166,11 @@ def trainable_of(model: object, optimizer: object) -> Trainable:
                 "Run(optimizer=...) needs the model too: Run(model=..., optimizer=...)"
             )
         return NoModel()
-    for framework in _FRAMEWORKS:
-        if framework in sys.modules:
-            adapter = importlib.import_module(f"callboard.{framework}")
-            found: Trainable | None = adapter.trainable(model, optimizer)
-            if found is not None:
-                return found
+    for _, framework in frameworks.loaded():
+        found: Trainable | None = framework.trainable(model, optimizer)
+        if found is not None:
+            return found
     raise UnsupportedError(
         f"Run(model=...) got a {type(model).__name__}, which is of none of the known frameworks "
-        f"({', '.join(_FRAMEWORKS)}); leave model out for a loop that only logs numbers"
+        f"({', '.join(frameworks.FRAMEWORKS)}); leave model out for a loop that only logs numbers"
     )

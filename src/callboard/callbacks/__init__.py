@@ -3,6 +3,7 @@
 from callboard._core.callback import Callback as Callback
 from callboard._core.dispatch import CallbackList as CallbackList
 from callboard._core.history import History as History
+from callboard.callbacks.backup_and_restore import BackupAndRestore as BackupAndRestore
 from callboard.callbacks.csv_logger import CSVLogger as CSVLogger
 from callboard.callbacks.early_stopping import EarlyStopping as EarlyStopping
 from callboard.callbacks.lambda_callback import LambdaCallback as LambdaCallback
@@ -17,6 +18,7 @@ from callboard.callbacks.tensorboard import TensorBoard as TensorBoard
 from callboard.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",

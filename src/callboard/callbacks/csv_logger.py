@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
@@ -72,12 +73,15 @@ class CSVLogger(Callback):
         self._path = Path(filename)
         self._columns: list[str] | None = None  # None: the file was not begun
         self._file: BinaryIO | None = None
+        self._rows_written = 0  # those of an earlier run included
+        self._unsynced = False
 
     def check(self) -> None:
         """Check that the file can be written, and goes on from the rows in it."""
         fs.writable_file(self._path)
         if self.append:
             self._columns = self._existing_columns()
+            self._rows_written = 0 if self._columns is None else len(self._rows())
 
     def writes(self) -> Iterable[Path]:
         """Return the CSV file."""
@@ -95,6 +99,14 @@ class CSVLogger(Callback):
         row = [str(epoch), *(values.get(name, _MISSING) for name in self._columns or ())]
         self._file.write(self._line(row))
         self._file.flush()
+        self._rows_written += 1
+        self._unsynced = True
+
+    def settle(self) -> None:
+        """Make the rows durable."""
+        if self._file is not None and self._unsynced:
+            fs.sync(self._file)
+            self._unsynced = False
 
     def close(self) -> None:
         """Sync and close the file."""
@@ -152,15 +164,44 @@ class CSVLogger(Callback):
     def reset(self) -> None:
         """Begin a new file, or with ``append`` go on with the columns of the one there is."""
         self._columns = None
+        self._rows_written = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the columns of the file."""
-        return {"columns": self._columns}
+        """Return the columns of the file, and how much of it is written."""
+        size = 0 if self._columns is None or not self._path.exists() else self._path.stat().st_size
+        return {"columns": self._columns, "rows": self._rows_written, "size": size}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the file that has these columns."""
+        """Go on with the file that has these columns; rows that came later are cut off it."""
         super().load_state_dict(state)
         self._columns = state["columns"]
+        self._rows_written = state["rows"]
+        if self._columns is not None and not (self._run and self._run.trainable.rank):
+            self._cut_back(self._columns, state["rows"], state["size"])
+
+    def _cut_back(self, columns: list[str], rows: int, size: int) -> None:
+        if not self._path.exists():
+            return self._warn_of_loss("is gone")
+        there = self._existing_columns()
+        if there is None or there[: len(columns)] != columns:
+            return self._warn_of_loss(f"has other columns, {there}")
+        if there == columns and self._path.stat().st_size >= size:
+            return fs.cut_back(self._path, size)
+        kept = self._rows()[:rows]  # columns that were added later go too
+        with fs.replacing(self._path) as file:
+            for row in (["epoch", *columns], *kept):
+                file.write(self._line(row[: 1 + len(columns)]))
+        if len(kept) < rows:
+            self._warn_of_loss(f"has {len(kept)} rows instead of {rows}")
+        return None
+
+    def _warn_of_loss(self, what: str) -> None:
+        warnings.warn(
+            f"CSVLogger: the training goes on, and its log {self.filename!r} {what}; rows written "
+            "before are missing in it",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _cell(value: Any) -> str:

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.errors import ConfigurationError
 from callboard._core.monitor import Patience, check_threshold, short
@@ -176,7 +178,7 @@ class EarlyStopping(MonitorCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return best value, epoch and weights, and how long there was no improvement."""
-        self._weights_lent = True
+        self._lend()
         return {
             **super().state_dict(),
             "wait": self.wait,
@@ -190,6 +192,13 @@ class EarlyStopping(MonitorCallback):
         super().load_state_dict(state)
         self.wait = state["wait"]
         self.best_epoch = state["best_epoch"]
-        self.best_weights = state["best_weights"]
-        self._weights_lent = True
+        weights = state["best_weights"]
+        self.best_weights = weights and {name: np.array(array) for name, array in weights.items()}
+        self._lend()
         self.stopped_epoch = state["stopped_epoch"]
+
+    def _lend(self) -> None:
+        """Let others hold the best weights: better ones go to other arrays."""
+        self._weights_lent = self.best_weights is not None
+        for array in (self.best_weights or {}).values():
+            array.flags.writeable = False

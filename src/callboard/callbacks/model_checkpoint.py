@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from callboard._core import fs
 from callboard._core.errors import ConfigurationError
 from callboard._core.every import Every
+from callboard.callbacks.checkpoint_folder import CheckpointFolder, Retention, is_folder
 from callboard.callbacks.filename import Filename
 from callboard.callbacks.monitor_callback import MonitorCallback
 
@@ -27,6 +29,12 @@ class ModelCheckpoint(MonitorCallback):
     synced, renamed. Parent folders are made. A model that holds NaN or infinities is never
     saved, and with ``save_best_only`` neither is one that was not evaluated.
 
+    A path without a suffix is a folder of verified checkpoints, each with the state of the whole
+    run: a :class:`callboard.checkpoint.CheckpointStore`. They are written in the background, and
+    ``save_top_k``, ``keep_last`` and ``every_...`` say which to keep; without any of them the
+    newest one is kept. ``callboard checkpoints list FOLDER`` shows them, ``Model.load_weights``
+    loads one, or the best of the folder.
+
     Args:
         filepath: Where to save. Its suffix says the format: ``.weights.h5``, ``.safetensors``
             (weights), ``.h5``, ``.pt`` (weights and optimizer). May have placeholders as in
@@ -40,6 +48,13 @@ class ModelCheckpoint(MonitorCallback):
         save_freq: "epoch", a number of batches (counted over the epochs), or a period such as
             "500 steps", "2 epochs", "10 min".
         initial_value_threshold: With ``save_best_only``, the value that has to be beaten first.
+        save_top_k: In a folder, keep the checkpoints with the best values of ``monitor``.
+        keep_last: In a folder, keep the newest ones.
+        every_n_epochs: In a folder, save every so many epochs too, and keep these for ever.
+        every_n_steps: The same by training steps.
+        every_seconds: The same by time.
+        save_on_exception: In a folder, save too when the run is interrupted by a signal or an
+            error. After an error in the middle of a step, weights may be those of half a step.
 
     Attributes:
         best: The best value so far. It is kept from one run of this object to the next, so that a
@@ -73,28 +88,56 @@ class ModelCheckpoint(MonitorCallback):
         mode: str = "auto",
         save_freq: int | str = "epoch",
         initial_value_threshold: float | None = None,
+        *,
+        save_top_k: int = 0,
+        keep_last: int = 0,
+        every_n_epochs: int = 0,
+        every_n_steps: int = 0,
+        every_seconds: float = 0,
+        save_on_exception: bool = False,
     ) -> None:
         super().__init__(monitor, mode, baseline=initial_value_threshold)
         self.filepath = os.fspath(filepath)
+        retention = Retention(save_top_k, keep_last, every_n_epochs, every_n_steps, every_seconds)
+        self.save_on_exception = save_on_exception
+        self._folder: CheckpointFolder | None = None
+        if is_folder(self.filepath):
+            self._folder = CheckpointFolder(
+                self.filepath, retention, weights_only=save_weights_only
+            )
+            if save_on_exception:
+                self.on_interrupt = self._save_at_interruption  # type: ignore[method-assign] # below
+        elif save_on_exception or retention != Retention():
+            raise ConfigurationError(
+                "save_top_k, keep_last, every_n_epochs, every_n_steps, every_seconds and "
+                f"save_on_exception are for a folder of checkpoints, and {self.filepath!r} is a "
+                "file; pass a path without a suffix, or one that ends in '/'"
+            )
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
         self.save_freq = save_freq
         self._every = _period(save_freq)
+        self._interrupted = False
         self._filename = Filename(self.filepath, batch=self._every.unit != "epoch")
         if save_best_only and self._every.unit != "epoch" and monitor.startswith("val_"):
             raise ConfigurationError(
                 f"save_best_only with save_freq={save_freq!r} compares between validations, when "
                 f"{monitor!r} is not known; pass monitor='loss' or save_freq='epoch'"
             )
-        if self._every.unit != "epoch":
+        if self._every.unit != "epoch" or (self._folder and self._folder.looks_at_batches):
             # Set here, not defined in the class: so that saving by epochs costs nothing per batch.
             self.on_train_batch_end = self._save_by_batches  # type: ignore[method-assign] # as said
 
     def check(self) -> None:
         """Check the metric, the placeholders, the suffix and that the file can be written."""
-        if self.save_best_only:
+        if self.save_best_only or (self._folder and self._folder.retention.save_top_k):
             super().check()
+        if self._folder is not None:
+            self._folder.open(self.monitor, self._watched.mode)
+            if self.best is None:
+                self.best = self._folder.best_value(self.monitor)
+            return
         self._filename.check(self.run.metric_names)
         path = Path(self.filepath)
         self.run.trainable.check_path(path, weights_only=self.save_weights_only)
@@ -111,11 +154,35 @@ class ModelCheckpoint(MonitorCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save, if saving goes by epochs and one is due."""
-        if self._every.unit == "epoch" and self._every.due(epoch=epoch + 1):
+        due = self._every.unit == "epoch" and self._every.due(epoch=epoch + 1)
+        if self._folder is not None:
+            due = self._folder.due(epoch=epoch + 1) or due
+        if due:
             self._save(None, logs or {})
 
+    def close(self) -> None:
+        """Return when what is being written is on the disk."""
+        if self._folder is not None:
+            self._folder.close(self._run)
+
+    def on_exception(self, error: BaseException) -> None:
+        """Save, if asked to, what there is."""
+        if self._folder is not None and self.save_on_exception and not self._interrupted:
+            self._folder.save_now(self.run, {})
+            self.run.decide(self, "saved", f"{error!r}: saved to {self.filepath}")
+
+    def _save_at_interruption(self, reason: str) -> None:
+        if self._folder is not None:
+            self._interrupted = True
+            self._folder.save(self.run, {})
+            self.run.decide(self, "saving", f"{reason}: saving to {self.filepath}")
+
     def _save_by_batches(self, batch: int, logs: Logs | None = None) -> None:
-        if self._every.due(step=self.run.progress.step):
+        step = self.run.progress.step
+        due = self._every.unit != "epoch" and self._every.due(step=step)
+        if self._folder is not None:
+            due = self._folder.due(step=step) or due
+        if due:
             self._save(batch, logs or {})
 
     def _save(self, batch: int | None, logs: Mapping[str, Any]) -> None:
@@ -123,9 +190,10 @@ class ModelCheckpoint(MonitorCallback):
         reason = self._reason(logs) if self.save_best_only else "due"
         if not reason:
             return
-        path = self._filename.fill(
-            epoch=number, batch=None if batch is None else batch + 1, logs=logs
-        )
+        path = self.filepath
+        if self._folder is None:
+            number_of_batch = None if batch is None else batch + 1
+            path = self._filename.fill(epoch=number, batch=number_of_batch, logs=logs)
         bad = self.run.trainable.nonfinite()
         if bad:
             self._refuse(f"{bad!r} holds NaN or infinities, so the model is not saved to {path}")
@@ -133,19 +201,20 @@ class ModelCheckpoint(MonitorCallback):
         before = self.best
         if self.save_best_only:
             self._watched.update(logs[self.monitor])
+        what = "" if reason == "due" else f"{reason}, "
+        say = f"Epoch {number}: {what}saving model to {path}" if self.verbose else ""
+        if self._folder is not None:  # taken when all callbacks have had their hook
+            metrics = {name: value for name, value in logs.items() if isinstance(value, float)}
+            self.run.decide(self, "saving", f"{what}saving to {path}", say=say)
+            self.run.at_boundary(functools.partial(self._folder.save, self.run, metrics))
+            return
         try:
             if not self.run.trainable.rank:  # all processes decide alike, the first one writes
                 self.run.trainable.save(Path(path), weights_only=self.save_weights_only)
         except BaseException:
             self.best = before
             raise
-        what = "" if reason == "due" else f"{reason}, "
-        self.run.decide(
-            self,
-            "saved",
-            f"{what}saved to {path}",
-            say=f"Epoch {number}: {what}saving model to {path}" if self.verbose else "",
-        )
+        self.run.decide(self, "saved", f"{what}saved to {path}", say=say)
 
     def _reason(self, logs: Mapping[str, Any]) -> str:
         """Return why this is the best model so far, or nothing if it is not."""
@@ -169,15 +238,21 @@ class ModelCheckpoint(MonitorCallback):
     def reset(self) -> None:
         """Count batches and epochs anew; the best value stays, as the file it belongs to does."""
         self._every = _period(self.save_freq)
+        self._interrupted = False
+        if self._folder is not None:
+            self._folder.reset()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far, and when was last saved."""
-        return {**super().state_dict(), "every": self._every.state_dict()}
+        state = {**super().state_dict(), "every": self._every.state_dict()}
+        return state if self._folder is None else {**state, "folder": self._folder.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()``."""
         super().load_state_dict(state)
         self._every.load_state_dict(state["every"])
+        if self._folder is not None and "folder" in state:
+            self._folder.load_state_dict(state["folder"])
 
 
 def _period(save_freq: int | str) -> Every:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard._core.callback import Callback
 from callboard.callbacks.displays import Display, suitable_display
@@ -38,6 +39,7 @@ class ProgbarLogger(Callback):
     def __init__(self) -> None:
         self._display: Display | None = None
         self._began_s = self._next_draw_s = 0.0
+        self._done_before = 0  # batches of the epoch, before the run was interrupted
 
     def check(self) -> None:
         """Find out where to draw; without live drawing, a batch costs nothing."""
@@ -51,6 +53,13 @@ class ProgbarLogger(Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Begin the epoch's line."""
         self._begin(f"Epoch {epoch + 1}/{self.params['epochs']}")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Begin the line of an epoch that goes on in the middle."""
+        super().load_state_dict(state)
+        if self._run is not None and self._run.in_epoch:
+            self._begin(f"Epoch {self.run.progress.epoch + 1}/{self.params['epochs']}")
+            self._done_before = self.run.progress.batch
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Show the epoch's final line."""
@@ -81,6 +90,7 @@ class ProgbarLogger(Callback):
 
     def _begin(self, title: str) -> None:
         self._began_s = time.perf_counter()
+        self._done_before = 0
         self._next_draw_s = 0.0
         if self._display is not None:
             self._display.begin(title)
@@ -100,4 +110,10 @@ class ProgbarLogger(Callback):
 
     def _measured(self, done: int, logs: Logs | None, now: float) -> ProgressLine:
         elapsed = now - self._began_s
-        return ProgressLine(done, self.run.steps, elapsed, elapsed / max(done, 1), dict(logs or {}))
+        return ProgressLine(
+            done,
+            self.run.steps,
+            elapsed,
+            elapsed / max(done - self._done_before, 1),
+            dict(logs or {}),
+        )

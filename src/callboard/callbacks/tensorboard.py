@@ -121,9 +121,17 @@ class TensorBoard(Callback):
         self._next_step = 0
         self._epoch_speed, self._batch_speed = _Speed(), _Speed()
         self._skipped: set[str] = set()
+        self._name = ""  # tells the files of this run from those of others in the folder
+        self._written: dict[str, dict[str, int]] = {}
+        self.reset()
         if self._period:
             # Set here, not defined in the class: so that epochs alone cost nothing per batch.
             self.on_train_batch_end = self._write_batch  # type: ignore[method-assign] # as said
+
+    def reset(self) -> None:
+        """Begin a run of its own."""
+        self._name = os.urandom(4).hex()
+        self._written = {"train": {}, "validation": {}}
 
     def check(self) -> None:
         """Check that the folder can be written and that there are weights to look at."""
@@ -163,6 +171,40 @@ class TensorBoard(Callback):
             self._write_model(epoch)
         for writer in self._writers.values():
             writer.flush()
+
+    def settle(self) -> None:
+        """Make what is written durable, and note how much of each file that is."""
+        for part, writer in self._writers.items():
+            writer.sync()
+            if writer.path is not None:
+                self._written[part][writer.path.name] = writer.offset
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the files that belong to the run and how much of each is written."""
+        return {
+            "name": self._name,
+            "written": {part: dict(files) for part, files in self._written.items()},
+            "next_step": self._next_step,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on in new files; what was written after the state was taken is removed."""
+        super().load_state_dict(state)
+        self._name = state["name"]
+        self._written = {part: dict(files) for part, files in state["written"].items()}
+        self._next_step = state["next_step"]
+        if self._run is None:
+            return
+        run = self._run
+        self._began_at = (
+            run.progress.epoch if run.in_epoch else run.next_epoch,
+            run.progress.step + 1,
+        )
+        self._epoch_speed.begin(run.progress.step)
+        self._batch_speed.begin(run.progress.step)
+        if not run.trainable.rank:
+            for part, files in self._written.items():
+                _cut_back(self._folder / part, f".{self._name}", files)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Write the metrics of an evaluation over the training steps done by then."""
@@ -255,7 +297,9 @@ class TensorBoard(Callback):
     def _writer(self, part: str) -> EventWriter:
         if part not in self._writers:
             start = self._start(part)
-            self._writers[part] = EventWriter(self._folder / part, start_step=start)
+            self._writers[part] = EventWriter(
+                self._folder / part, start_step=start, suffix=f".{self._name}"
+            )
         return self._writers[part]
 
     def _start(self, part: str) -> int:
@@ -265,6 +309,21 @@ class TensorBoard(Callback):
         epoch, step = self._began_at
         # Where steps and epochs share a folder, the larger one: too much is better than a loss.
         return epoch if part == "train" and not self._period else max(epoch, step)
+
+
+def _cut_back(folder: Path, suffix: str, sizes: Mapping[str, int]) -> None:
+    """Leave of a run's files what had been written by then.
+
+    TensorBoard drops what a later file replaces by its steps, and epochs and training steps are
+    counted differently in one folder; so what is to be replaced is removed. Nothing is ever written
+    behind a cut, so a server that reads the file just finds its end.
+    """
+    for path in folder.glob(f"events.out.tfevents.*{suffix}"):
+        size = sizes.get(path.name)
+        if size is None:
+            fs.remove(path)
+        elif path.stat().st_size > size:
+            fs.cut_back(path, size)
 
 
 class _Speed:

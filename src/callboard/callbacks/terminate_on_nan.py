@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard._core.callback import Callback
 from callboard._core.errors import ConfigurationError, NonFiniteError
@@ -98,6 +99,15 @@ class TerminateOnNaN(Callback):
         self.run.decide(
             self, "stopped", reason, say=f"Batch {batch}: Invalid loss, terminating training"
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the batch at which the loss is looked at next."""
+        return {"next_look": self._next_look}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
+        super().load_state_dict(state)
+        self._next_look = state["next_look"]
 
     def close(self) -> None:
         """Let every update through again."""

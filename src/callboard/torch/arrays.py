@@ -10,7 +10,7 @@ import torch
 from callboard._core.errors import DataError
 from callboard.checkpoint.dtypes import stand_in
 
-__all__ = ["to_array", "to_tensor"]
+__all__ = ["array_dtype", "to_array", "to_tensor"]
 
 # dtypes that NumPy lacks: the integer type with the same bits, and the structured stand-in.
 _STAND_INS = {
@@ -19,6 +19,13 @@ _STAND_INS = {
     torch.float8_e5m2: (torch.uint8, stand_in("float8_e5m2", "u1")),
 }
 _TORCH_DTYPES = {stood: (bits, dtype) for dtype, (bits, stood) in _STAND_INS.items()}
+
+
+def array_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+    """Return the type that the elements of a tensor have in NumPy."""
+    if dtype in _STAND_INS:
+        return _STAND_INS[dtype][1]
+    return torch.empty(0, dtype=dtype).numpy().dtype
 
 
 def to_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:

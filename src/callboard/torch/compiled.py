@@ -79,7 +79,7 @@ class CompiledStep:
         self._rule = rule_of(self._optimizer.wrapped)
         self._trained = _groups_by_name(model.module, self._optimizer.wrapped)
         self._groups = self._trained
-        self._shapes: list[object] = []
+        self._shapes: list[tuple[torch.Size, ...]] = []
         self._rates: list[Tensor] = []
         self._named: dict[str, nn.Parameter] = {}
         self._execute: Callable[..., Any] | None = torch.compile(
@@ -95,18 +95,29 @@ class CompiledStep:
         now = _groups_by_name(module, self._optimizer.wrapped)
         return self._eager.is_of(module) and self._trained == now
 
-    def begin_epoch(self) -> None:
+    def begin_epoch(self, done: int = 0) -> None:
         """Begin the metrics anew, with the module in training mode."""
-        self._eager.begin_epoch()
+        self._eager.begin_epoch(done)
         self._named = {f"module.{name}": p for name, p in self._model.module.named_parameters()}
 
     def logs(self) -> Logs:
         """Return the epoch's metrics so far."""
         return self._eager.logs()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the metrics, and for which batches and weights the compiled code is."""
+        shapes = [tuple(map(tuple, batch)) for batch in self._shapes]
+        return {**self._eager.state_dict(), "shapes": shapes, "groups": dict(self._groups)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``: compiled code goes on with the first batch already."""
+        self._eager.load_state_dict(state)
+        self._shapes = [tuple(map(torch.Size, batch)) for batch in state["shapes"]]
+        self._groups = dict(state["groups"])
+
     def __call__(self, batches: list[Batch]) -> int:
         """Train on the batches; return their samples."""
-        shapes: list[object] = [tuple(leaf.shape for leaf in leaves(batch)) for batch in batches]
+        shapes = [tuple(leaf.shape for leaf in leaves(batch)) for batch in batches]
         if not self._shapes and len(batches) == self._settings.steps_per_execution:
             return self._begin(batches, shapes)
         if shapes != self._shapes or self._execute is None:
@@ -121,7 +132,7 @@ class CompiledStep:
         self._optimizer.iterations += len(batches)
         return self._eager.scores.add_execution(batches, losses, predictions)
 
-    def _begin(self, batches: list[Batch], shapes: list[object]) -> int:
+    def _begin(self, batches: list[Batch], shapes: list[tuple[torch.Size, ...]]) -> int:
         """Train on the first batches eagerly, and note which weights get a gradient at all."""
         noted: dict[str, int] = {}
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from callboard._core.errors import ConfigurationError, DataError
+from callboard._core.stream import stream_of
 from callboard.torch.arrays import to_tensor
 from callboard.torch.nested import leaves, mapped
 
@@ -45,6 +46,13 @@ class Batch(NamedTuple):
     sample_weight: Any
 
 
+Ready = Callable[[], None]
+
+
+def _nothing() -> None:
+    """Wait for no data."""
+
+
 class Batches(Protocol):
     """Data that can be gone through once an epoch.
 
@@ -54,8 +62,21 @@ class Batches(Protocol):
 
     steps: int | None
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch, on the device."""
+    def epoch(self, epoch: int, skip: int = 0, ready: Ready = _nothing) -> Iterator[Batch]:
+        """Yield the batches of an epoch, on the device.
+
+        Args:
+            epoch: The epoch, from 0.
+            skip: Batches of it that were done before the training was interrupted.
+            ready: Called when the data is opened and they are skipped, before the first batch is
+                fetched: opening data may draw random numbers, whose states are then put back.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the data stands."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict()``, in the middle of an epoch by its ``skip``."""
 
 
 class ArrayBatches:
@@ -96,14 +117,34 @@ class ArrayBatches:
         self._device = device
         self._seed = seed
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, skip: int = 0, ready: Ready = _nothing) -> Iterator[Batch]:
         """Yield the batches of an epoch, gathered a block at a time."""
+        ready()
         size = self.batch_size
         order = self.order(epoch)
         rows = max(_BLOCK_ROWS // size, 1) * size
-        for start in range(0, self.samples, rows):
+        for start in range(skip * size, self.samples, rows):
             block = self._block(order, start, min(start + rows, self.samples))
             yield from _sliced(block, size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seed: with the epoch it says the order."""
+        return {"seed": self._seed, "samples": self.samples, "batch_size": self.batch_size}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on in the same orders.
+
+        Raises:
+            DataError: If the data or the batches have another size.
+        """
+        then = (state["samples"], state["batch_size"])
+        if then != (self.samples, self.batch_size):
+            raise DataError(
+                f"the saved run had {then[0]} samples in batches of {then[1]}, and this one has "
+                f"{self.samples} in batches of {self.batch_size}; pass the same data, or begin "
+                "anew in another folder"
+            )
+        self._seed = state["seed"]
 
     def order(self, epoch: int) -> torch.Tensor | None:
         """Return the order of the samples in an epoch, int64 of shape (samples,), or None."""
@@ -141,32 +182,49 @@ class LoaderBatches:
     """
 
     def __init__(self, loader: Iterable[Any], *, steps: int | None, device: torch.device) -> None:
-        self._loader = loader
+        self._stream = stream_of(loader)
         self._device = device
         self._limit = steps
         self._going_on: Iterator[Any] | None = None
+        self._in_pass = 0  # items taken of the pass that goes on, with a limit
         self.steps = steps if steps is not None else _length(loader)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, skip: int = 0, ready: Ready = _nothing) -> Iterator[Batch]:
         """Yield the batches of an epoch."""
-        items = iter(self._loader) if self._limit is None else self._next(self._limit)
-        count = 0
+        if self._limit is None:
+            items = self._stream.begin(skip, ready)
+        else:
+            items = self._next(self._limit - skip, ready)
+        count = skip
         for item in items:
             yield on_device(_unpacked(item), self._device)
             count += 1
         if not count:
             raise DataError(f"the data has no batch in epoch {epoch + 1}")
 
-    def _next(self, steps: int) -> Iterator[Any]:
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands."""
+        return {"stream": self._stream.state_dict(self._in_pass), "in_pass": self._in_pass}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict()``."""
+        self._stream.load_state_dict(state["stream"])
+        self._in_pass = state["in_pass"]
+
+    def _next(self, steps: int, ready: Ready) -> Iterator[Any]:
+        if self._going_on is None:
+            self._going_on = self._stream.begin(self._in_pass, ready)
+        else:
+            ready()
         for _ in range(steps):
-            if self._going_on is None:
-                self._going_on = iter(self._loader)
             item = next(self._going_on, _END)
             if item is _END:
-                self._going_on = iter(self._loader)
+                self._in_pass = 0
+                self._going_on = self._stream.begin(0, _nothing)
                 item = next(self._going_on, _END)
                 if item is _END:
                     return
+            self._in_pass += 1
             yield item
 
 
@@ -182,18 +240,30 @@ class GeneratorBatches:
     def __init__(
         self, generator: Iterator[Any], *, steps: int | None, device: torch.device
     ) -> None:
-        self._generator = generator
+        self._stream = stream_of(generator)
         self._device = device
+        self._taken = 0
         self.steps = steps
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def state_dict(self) -> dict[str, Any]:
+        """Return how much was taken of the generator."""
+        return self._stream.state_dict(self._taken)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict()``."""
+        self._stream.load_state_dict(state)
+        self._taken = state["taken"]
+
+    def epoch(self, epoch: int, skip: int = 0, ready: Ready = _nothing) -> Iterator[Batch]:
         """Yield the batches of an epoch.
 
         Raises:
             DataError: If the generator ends before the epoch does.
         """
-        count = 0
-        for item in itertools.islice(self._generator, self.steps):
+        count = skip
+        left = None if self.steps is None else self.steps - skip
+        for item in itertools.islice(self._stream.begin(0, ready), left):
+            self._taken += 1
             yield on_device(_unpacked(item), self._device)
             count += 1
         if count < (self.steps or 1):
@@ -259,17 +329,29 @@ class _Limited:
     def __init__(self, arrays: ArrayBatches, steps: int) -> None:
         self._arrays = arrays
         self.steps: int | None = steps
-        self._passes = 0
-        self._going_on: Iterator[Batch] = iter(())
+        self._first: int | None = None  # the epoch that began with the first pass
 
-    def epoch(self, _epoch: int) -> Iterator[Batch]:
-        for _ in range(self.steps or 0):
-            batch = next(self._going_on, None)
+    def epoch(self, epoch: int, skip: int = 0, ready: Ready = _nothing) -> Iterator[Batch]:
+        steps, in_pass = self.steps or 0, self._arrays.steps or 1
+        self._first = epoch if self._first is None else self._first
+        passes, done = divmod((epoch - self._first) * steps + skip, in_pass)
+        batches = self._arrays.epoch(passes, done, ready)
+        for _ in range(steps - skip):
+            batch = next(batches, None)
             if batch is None:
-                self._going_on = self._arrays.epoch(self._passes)
-                self._passes += 1
-                batch = next(self._going_on)
+                passes += 1
+                batches = self._arrays.epoch(passes)
+                batch = next(batches)
             yield batch
+        if skip >= steps:
+            ready()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"arrays": self._arrays.state_dict(), "first": self._first}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._arrays.load_state_dict(state["arrays"])
+        self._first = state["first"]
 
 
 def split_off(data: Batch, fraction: float) -> tuple[Batch, Batch]:

@@ -8,7 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from callboard._core.logs import Logs, Mean, plain
 
-__all__ = ["is_distributed", "rank", "reduced", "unwrapped"]
+__all__ = ["is_distributed", "rank", "reduced", "unwrapped", "world_size"]
 
 
 def is_distributed() -> bool:
@@ -23,6 +23,11 @@ def is_distributed() -> bool:
 def rank() -> int:
     """Return the number of this process among those, 0 if it is alone."""
     return distributed.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """Return how many processes train together."""
+    return distributed.get_world_size() if is_distributed() else 1
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

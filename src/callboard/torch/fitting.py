@@ -66,6 +66,7 @@ def fit(
     validation_steps: int | None,
     validation_batch_size: int | None,
     validation_freq: int | Sequence[int],
+    max_time: float | str | None,
 ) -> History:
     """Train; the arguments are those of ``Model.fit``."""
     if validation_split:
@@ -87,6 +88,8 @@ def fit(
         validation = _validation_batches(model, validation_data, batch_size)
     is_due = _validation_schedule(validation_freq)
     _check_limit(validation_steps, "validation_steps")
+    model.eager_step = None
+    step = step_of(model)
     run = Run(
         trainable=model.trainable,
         epochs=epochs,
@@ -94,15 +97,17 @@ def fit(
         initial_epoch=initial_epoch,
         steps_per_epoch=batches.steps,
         verbose=verbose,
+        stateful={"data": batches, "step": step},
+        max_time=max_time,
         metrics=model.known_metrics(),
         validation=validation is not None,
     )
-    model.eager_step = None
-    step = step_of(model)
+    if validation is not None:
+        run.stateful["validation_data"] = validation
     size = model.settings.steps_per_execution
 
-    def epoch_data(epoch: int) -> Iterable[list[Batch]]:
-        stream = batches.epoch(epoch)
+    def epoch_data(epoch: int, done: int) -> Iterable[list[Batch]]:
+        stream = batches.epoch(epoch, done, run.data_is_ready)
         return _chunks(stream if weights is None else map(weights.apply, stream), size)
 
     def train_on(chunk: list[Batch]) -> None:
@@ -119,6 +124,7 @@ def fit(
             run,
             epoch_data=epoch_data,
             begin_epoch=step.begin_epoch,
+            logs=step.logs,
             train_on=train_on,
             validate=validate,
         )

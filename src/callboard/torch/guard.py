@@ -50,7 +50,7 @@ class Guard:
         # Processes that train together must reject alike. Their losses differ; their gradients,
         # once averaged, do not.
         self._alone = not is_distributed()
-        self.sees_losses = model.asks_guard and self._alone
+        self.sees_losses = model.steps_by_itself and self._alone
         self._hook: Any = None
         # A hook takes time in every step, and is not needed where the step asks about its loss.
         if self._optimizer is not None and (gradients or not self.sees_losses):

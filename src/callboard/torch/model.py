@@ -113,10 +113,11 @@ class Model:
         return self.objectives.directions
 
     @property
-    def asks_guard(self) -> bool:
-        """Whether its training step asks the guard of ``TerminateOnNaN`` about every loss.
+    def steps_by_itself(self) -> bool:
+        """Whether ``fit`` trains it by the step that ``compile`` described.
 
-        A loop that the user wrote does not, and may be around a model that is compiled.
+        A loop that the user wrote does not, and may be around a model that is compiled. Only that
+        step asks the guard of ``TerminateOnNaN`` about every loss.
         """
         return self.is_fitting and not self.has_own_train_step
 
@@ -210,6 +211,8 @@ class Model:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
+        *,
+        max_time: float | str | None = None,
     ) -> History:
         """Train for a number of epochs.
 
@@ -233,6 +236,8 @@ class Model:
             validation_steps: Batches in a validation.
             validation_batch_size: Samples in a batch of the validation; as ``batch_size``.
             validation_freq: Validate every so many epochs, or after the epochs in a list (from 1).
+            max_time: Seconds, or a text such as "11.5 h", after which training saves and ends; with
+                a ``BackupAndRestore`` the same call goes on from there later.
 
         Returns:
             The history: ``history.history["loss"]`` has one value for each epoch.
@@ -258,6 +263,7 @@ class Model:
             validation_steps=validation_steps,
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
+            max_time=max_time,
         )
 
     def evaluate(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from callboard._core.errors import DataError
 from callboard._core.logs import Logs, Mean
 from callboard._core.samples import sample_count
 from callboard.torch.data import Batch
@@ -94,6 +95,32 @@ class Scores:
         else:
             self._losses = [loss.float() * samples for loss in losses]
         self._samples += samples
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums as they are; later batches do not change them."""
+        return {
+            "losses": list(self._losses),
+            "samples": self._samples,
+            "metrics": [[metric.full_state() for metric, _ in head] for head in self._metrics],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``.
+
+        Raises:
+            DataError: If it is the state of other metrics.
+        """
+        self._losses = list(state["losses"])
+        self._samples = state["samples"]
+        try:
+            for head, states in zip(self._metrics, state["metrics"], strict=True):
+                for (metric, _), own in zip(head, states, strict=True):
+                    metric.restore_full(own)
+        except ValueError as error:
+            raise DataError(
+                "the saved run had other metrics; compile the model with the same, or begin anew "
+                "in another folder"
+            ) from error
 
     def logs(self) -> Logs:
         """Return the means so far, to be read when somebody reads them."""

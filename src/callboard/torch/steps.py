@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
@@ -12,8 +12,10 @@ from callboard._core.errors import ConfigurationError
 from callboard._core.logs import Logs, Means
 from callboard._core.samples import sample_count
 from callboard.torch.data import Batch
+from callboard.torch.distributed import unwrapped
 from callboard.torch.forward import ForwardPass
 from callboard.torch.scores import Scores
+from callboard.torch.state import gradients_of, put_gradients
 from callboard.torch.update import Update
 
 if TYPE_CHECKING:
@@ -25,14 +27,20 @@ __all__ = ["OwnStep", "Step", "TrainStep"]
 class Step(Protocol):
     """Trains on some batches at a time and sums up their metrics."""
 
-    def begin_epoch(self) -> None:
-        """Begin the metrics anew."""
+    def begin_epoch(self, done: int = 0) -> None:
+        """Begin the metrics anew, unless batches of the epoch are ``done`` already."""
 
     def __call__(self, batches: list[Batch]) -> int:
         """Train on the batches, one after the other; return their samples."""
 
     def logs(self) -> Logs:
         """Return the epoch's metrics so far."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the metrics and gradients of batches that are done, as they are."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
 
 
 class TrainStep:
@@ -64,14 +72,30 @@ class TrainStep:
         """Say whether a module still has the layers that this step was made for."""
         return self._layers == list(module.modules())
 
-    def begin_epoch(self) -> None:
+    def begin_epoch(self, done: int = 0) -> None:
         """Begin the metrics anew, with the module in training mode."""
         self._model.module.train()
-        self.scores.reset()
+        if not done:
+            self.scores.reset()
 
     def logs(self) -> Logs:
         """Return the epoch's metrics so far."""
         return self.scores.logs()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the metrics, and the gradients if they wait for further batches."""
+        module = unwrapped(self._model.module)
+        return {
+            "scores": self.scores.state_dict(),
+            "accumulated": self._accumulated,
+            "gradients": gradients_of(module) if self._accumulated else {},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
+        self.scores.load_state_dict(state["scores"])
+        self._accumulated = state["accumulated"]
+        put_gradients(unwrapped(self._model.module), state["gradients"])
 
     def __call__(self, batches: list[Batch]) -> int:
         """Train on the batches; return their samples."""
@@ -115,14 +139,23 @@ class OwnStep:
         self._model = model
         self._means = Means()
 
-    def begin_epoch(self) -> None:
+    def begin_epoch(self, done: int = 0) -> None:
         """Begin the metrics anew, with the module in training mode."""
         self._model.module.train()
-        self._means = Means()
+        if not done:
+            self._means = Means()
 
     def logs(self) -> Logs:
         """Return the epoch's metrics so far."""
         return self._means.logs()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the means of what was logged."""
+        return self._means.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
+        self._means.load_state_dict(state)
 
     def __call__(self, batches: list[Batch]) -> int:
         """Train on the batches; return their samples."""

@@ -11,7 +11,7 @@ import torch
 
 from callboard._core.errors import DataError, UnsupportedError
 from callboard._core.logs import Logs
-from callboard.torch import distributed, files
+from callboard.torch import distributed, files, state
 from callboard.torch.activations import recorded_activations
 from callboard.torch.arrays import to_array, to_tensor
 from callboard.torch.data import Batch
@@ -85,8 +85,8 @@ class TorchTrainable:
             DataError: If names or shapes differ; then nothing is changed.
         """
         tensors = {name: to_tensor(array) for name, array in weights.items()}
-        self._check_fit(tensors)
-        self._write(tensors)
+        self.check_fit(tensors)
+        self.write(tensors)
 
     def nonfinite(self) -> str:
         """Return the name of a weight that holds NaN or an infinity, or an empty string."""
@@ -123,8 +123,8 @@ class TorchTrainable:
     def save(self, path: Path, *, weights_only: bool) -> None:
         """Write the file durably and whole, in the format of its suffix, or leave the old one."""
         optimizer = None if weights_only else self.model.optimizer
-        state = None if optimizer is None else optimizer.state_dict()
-        files.write(path, files.Saved(self._tensors(), state))
+        of_optimizer = None if optimizer is None else optimizer.state_dict()
+        files.write(path, files.Saved(self._tensors(), of_optimizer))
 
     def load(self, path: Path, *, weights_only: bool) -> None:
         """Read what ``save`` wrote, back into the module and its optimizer.
@@ -135,11 +135,23 @@ class TorchTrainable:
                 changed.
         """
         saved = files.read(path)
-        self._check_fit(saved.weights)
+        self.check_fit(saved.weights)
         if saved.optimizer is not None and not weights_only and self.model.optimizer is not None:
             _check_kind(saved.optimizer, self.model.optimizer.state_dict())
             self.model.optimizer.restore(saved.optimizer)
-        self._write(saved.weights)
+        self.write(saved.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, optimizer and gradients that wait for an update, as they are."""
+        return state.state_of(self.model)
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``.
+
+        Raises:
+            DataError: If it is the state of another model or optimizer; then nothing is changed.
+        """
+        state.load_state(self.model, saved)
 
     def guard(self, *, gradients: bool) -> bool:
         """Begin to reject updates whose loss, or on request whose gradients, are not finite.
@@ -179,7 +191,8 @@ class TorchTrainable:
         state = distributed.unwrapped(self.model.module).state_dict()
         return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
 
-    def _check_fit(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def check_fit(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Raise DataError if weights and buffers do not have the model's names and shapes."""
         own = self._tensors()
         missing, unknown = own.keys() - weights.keys(), weights.keys() - own.keys()
         if missing or unknown:
@@ -194,7 +207,8 @@ class TorchTrainable:
                     f"{tuple(tensor.shape)} in the model"
                 )
 
-    def _write(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def write(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Write weights and buffers that fit, in place."""
         with torch.no_grad():
             for name, tensor in self._tensors().items():
                 tensor.copy_(weights[name])

@@ -116,6 +116,16 @@ class Metric(ABC):
         for name in self._initial:
             setattr(self, name, state[name])
 
+    def full_state(self) -> dict[str, Any]:
+        """Return the state with the types it has: a number that is no tensor yet stays one."""
+        if type(self).state_dict is Metric.state_dict:
+            return {name: getattr(self, name) for name in self._initial}
+        return dict(self.state_dict())
+
+    def restore_full(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``full_state()``."""
+        self.load_state_dict(state)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch and return the result so far."""
         self.update_state(*args, **kwargs)

@@ -134,6 +134,32 @@ class Optimizer:
                 group["lr"] = rate.fill_(float(group["lr"]))
         self._last_set = []
 
+    def full_state(self) -> dict[str, Any]:
+        """Return the optimizer's state and what this class keeps besides."""
+        return {
+            **self.wrapped.state_dict(),
+            "iterations": self._iterations,
+            "last_set": list(self._last_set),
+            "ratios": list(self._ratios),
+        }
+
+    def restore_full(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``full_state()``.
+
+        Raises:
+            DataError: If the state is that of another optimizer; then nothing is changed.
+        """
+        self.restore({"state": state["state"], "param_groups": state["param_groups"]})
+        # PyTorch gives moments the type of their weight, which need not be the one they had.
+        for index, parameter in enumerate(self.parameters()):
+            own = self.wrapped.state.get(parameter, {})
+            for name, value in state["state"].get(index, {}).items():
+                if isinstance(value, Tensor) and own[name].dtype != value.dtype:
+                    own[name] = value.to(own[name].device, copy=True)
+        self._iterations = state["iterations"]
+        self._last_set = list(state["last_set"])
+        self._ratios = list(state["ratios"])
+
     def _set_rate(self, value: float) -> None:
         rate = _valid_rate(value)
         groups = self.wrapped.param_groups

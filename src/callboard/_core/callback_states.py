@@ -1,0 +1,141 @@
+"""The states of all callbacks of a run, also of those that say nothing about theirs."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from callboard._core.callback import Callback
+from callboard._core.checks import ConfigurationWarning
+
+__all__ = ["CallbackStates"]
+
+# What the run itself gives to callbacks; Keras's base class keeps the model as _model.
+_GIVEN = frozenset({"model", "_model", "params", "_run", "_used", "validation_data"})
+_LARGE = 100_000  # elements of an attribute that are still compared
+
+
+class CallbackStates:
+    """Saves and restores callbacks by names that stay the same when the program is started again.
+
+    A callback's name is that of its class, with a number if the list has several. One that has no
+    ``state_dict`` of its own, as callbacks written for Keras, is taken to be described by its
+    attributes: those are saved that have changed since the run began and are plain values (numbers,
+    texts, arrays, containers of them).
+
+    Args:
+        callbacks: The callbacks of a run that is about to begin.
+    """
+
+    def __init__(self, callbacks: Iterable[Any]) -> None:
+        self._named = _named(callbacks)
+        self._initial = {
+            name: _described(callback)
+            for name, callback in self._named.items()
+            if not _has_state_dict(callback)
+        }
+        self._warned: set[tuple[str, str]] = set()
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the state of each callback by name."""
+        return {
+            name: callback.state_dict()
+            if _has_state_dict(callback)
+            else self._changed(name, callback)
+            for name, callback in self._named.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Continue from ``state_dict()``; callbacks that were not there then begin anew."""
+        for name, callback in self._named.items():
+            if name not in state:
+                if state and not getattr(callback, "writes_only", False):
+                    _warn(f"{name} was not among the callbacks before, so it begins anew")
+            elif _has_state_dict(callback):
+                callback.load_state_dict(state[name])
+            else:
+                vars(callback).update(copy.deepcopy(dict(state[name])))
+        for name in sorted(state.keys() - self._named.keys()):
+            if state[name]:
+                _warn(f"{name} was among the callbacks before and is not now; its state is left")
+
+    def _changed(self, name: str, callback: Any) -> dict[str, Any]:
+        initial, changed = self._initial[name], {}
+        for attribute, value in vars(callback).items():
+            if attribute in _GIVEN:
+                continue
+            now = _description(value)
+            before = initial.get(attribute)
+            if now == before:
+                continue
+            if _is_plain(now):
+                changed[attribute] = copy.deepcopy(value)
+            elif (name, attribute) not in self._warned:
+                self._warned.add((name, attribute))
+                _warn(
+                    f"{name}.{attribute} changed to a {type(value).__name__}, which cannot be "
+                    "saved with a checkpoint; give the class state_dict() and load_state_dict() "
+                    "if it has to be there when training goes on"
+                )
+        return changed
+
+
+def _named(callbacks: Iterable[Any]) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    named = {}
+    for callback in callbacks:
+        kind = type(callback).__name__
+        counts[kind] += 1
+        named[kind if counts[kind] == 1 else f"{kind}-{counts[kind]}"] = callback
+    return named
+
+
+def _has_state_dict(callback: object) -> bool:
+    own = getattr(type(callback), "state_dict", None)
+    if own is None or not hasattr(callback, "load_state_dict"):
+        return False
+    # The empty one of the base class says nothing; that a class of ours has it, everything.
+    return own is not Callback.state_dict or type(callback).__module__.startswith("callboard.")
+
+
+def _described(callback: object) -> dict[str, Any]:
+    return {name: _description(value) for name, value in vars(callback).items()}
+
+
+def _description(value: object) -> Any:
+    """Return something equal for equal values; for what is not plain, its identity."""
+    try:
+        return _plain_description(value, [_LARGE])
+    except (TypeError, RecursionError):
+        return ("identity", id(value))
+
+
+def _is_plain(description: Any) -> bool:
+    return not (isinstance(description, tuple) and description[:1] == ("identity",))
+
+
+def _plain_description(value: object, budget: list[int]) -> Any:
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise TypeError
+    if value is None or isinstance(value, str | bytes | bool | int | float):
+        return (type(value).__name__, repr(value))
+    if isinstance(value, np.ndarray | np.generic):
+        budget[0] -= value.size
+        if budget[0] < 0 or value.dtype.hasobject:
+            raise TypeError
+        return ("array", str(value.dtype), value.shape, value.tobytes())
+    if type(value) in (list, tuple):
+        return (type(value).__name__, [_plain_description(each, budget) for each in value])  # type: ignore[attr-defined] # just looked
+    if isinstance(value, dict):
+        return ("dict", [(repr(k), _plain_description(v, budget)) for k, v in value.items()])
+    raise TypeError
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, ConfigurationWarning, stacklevel=3)

@@ -1,0 +1,76 @@
+"""The frameworks that are loaded, asked without importing one.
+
+A framework's folder in this package is named after the module that its users import. It has the
+functions of :class:`Framework`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from callboard._core.errors import UnsupportedError
+
+__all__ = ["FRAMEWORKS", "Framework", "loaded", "revived", "source_of"]
+
+FRAMEWORKS = ("torch",)
+
+
+class Framework(Protocol):
+    """What each framework's folder has."""
+
+    def trainable(self, model: object, optimizer: object = None) -> Any:
+        """Return what callbacks may do to a model; None if it is of another framework."""
+
+    def source_of(self, value: object) -> Any:
+        """Return how to copy one of the framework's arrays to the host; None for others."""
+
+    def revived(self, array: np.ndarray[Any, Any]) -> Any:
+        """Return an array of the framework with the values of a NumPy array."""
+
+    def stream_of(self, data: object) -> Any:
+        """Return how to go on in the middle of one of the framework's loaders; None for others."""
+
+    def random_states(self) -> dict[str, Any]:
+        """Return the states of the framework's random generators."""
+
+    def restore_random_states(self, states: Mapping[str, Any]) -> None:
+        """Put the generators into the states that ``random_states`` gave."""
+
+    def environment(self) -> dict[str, Any]:
+        """Return what has to be equal for a resumed run to be equal bit for bit."""
+
+
+def loaded() -> Iterator[tuple[str, Framework]]:
+    """Yield the frameworks that the program has imported, by name."""
+    for name in FRAMEWORKS:
+        if name in sys.modules:
+            yield name, cast("Framework", importlib.import_module(f"callboard.{name}"))
+
+
+def source_of(value: object) -> Any:
+    """Return how to copy a framework's array to the host; None for anything else."""
+    for _, framework in loaded():
+        source = framework.source_of(value)
+        if source is not None:
+            return source
+    return None
+
+
+def revived(kind: str, array: np.ndarray[Any, Any]) -> Any:
+    """Return an array of a framework with the values of a NumPy array.
+
+    Raises:
+        UnsupportedError: If the program has not imported that framework.
+    """
+    for name, framework in loaded():
+        if name == kind:
+            return framework.revived(array)
+    raise UnsupportedError(
+        f"the saved state has arrays of {kind!r}, which the program has not imported; "
+        f"import it first (known: {', '.join(FRAMEWORKS)})"
+    )

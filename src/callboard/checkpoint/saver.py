@@ -1,0 +1,126 @@
+"""Saving a run while it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from callboard._core import frameworks
+from callboard.checkpoint.keep import Checkpoint
+from callboard.checkpoint.snapshot import Buffers, Snapshot
+from callboard.checkpoint.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from callboard._core.run import Run
+
+__all__ = ["Saver"]
+
+
+class Saver:
+    """Takes the state of a run between two steps, and writes it while the run goes on.
+
+    The run waits for one copy of the state in memory, which every save uses again; one thread
+    computes digests and writes. All who save a run share one of these, so that a step that several
+    save is copied once. An error in writing ends the run, at the next boundary between two steps.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._buffers = Buffers(frameworks.source_of)
+        self._pool = ThreadPoolExecutor(1, "callboard-save")
+        self._writing: list[Future[Checkpoint]] = []
+        self._taken: tuple[object, Snapshot] | None = None
+        self._reported: BaseException | None = None
+
+    @classmethod
+    def of(cls, run: Run) -> Saver:
+        """Return the one of a run, made when it is first asked for."""
+        if run.saver is None:
+            run.saver = cls(run)
+        saver: Saver = run.saver
+        return saver
+
+    @property
+    def busy(self) -> bool:
+        """Whether an earlier save is still being written."""
+        return any(not future.done() for future in self._writing)
+
+    def save(
+        self,
+        store: CheckpointStore,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        only: Sequence[str] = (),
+    ) -> None:
+        """Take the run's state and have it written; call it at a boundary between two steps.
+
+        Args:
+            store: Where to.
+            metrics: Numbers that the store's rules may ask for.
+            only: Parts of the state to save, such as "weights"; all by default.
+
+        Raises:
+            TypeError: If something in the state cannot be saved.
+            OSError: If an earlier save could not be written.
+        """
+        began = time.perf_counter()
+        run = self._run
+        moment = (run.boundaries, tuple(only))
+        if self._taken is not None and self._taken[0] == moment:
+            snapshot = self._taken[1]
+        else:
+            self.wait()  # the memory is in use until then
+            self._taken = None
+            state = run.state_dict()
+            chosen = {name: state[name] for name in only or state if name in state}
+            snapshot = self._buffers.snapshot(chosen)
+            self._taken = (moment, snapshot)
+        done = run.next_epoch - 1 if run.in_epoch else run.next_epoch
+        self._writing.append(
+            self._pool.submit(
+                self._write, store, snapshot, run.progress.step, done, dict(metrics or {}), began
+            )
+        )
+
+    def wait(self) -> None:
+        """Return when everything is written.
+
+        Raises:
+            OSError: If it could not be, and this was not raised before.
+        """
+        writing, self._writing = self._writing, []
+        for future in writing:
+            error = future.exception()
+            if error is not None and error is not self._reported:
+                self._reported = error
+                raise error
+
+    def close(self) -> None:
+        """Wait for what is being written, and end the thread."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+            self._run.saver = None
+
+    def _write(
+        self,
+        store: CheckpointStore,
+        snapshot: Snapshot,
+        step: int,
+        epoch: int,
+        metrics: Mapping[str, float],
+        began: float,
+    ) -> Checkpoint:
+        try:
+            checkpoint = store.write(snapshot, step=step, epoch=epoch, metrics=metrics)
+        except BaseException:
+            self._run.at_boundary(self.wait)
+            raise
+        self._run.save_s = max(self._run.save_s or 0.0, time.perf_counter() - began)
+        return checkpoint
