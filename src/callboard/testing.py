@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import types
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -288,13 +290,17 @@ def _killed(train: Callable[[Path], Any], folder: Path, when: int | str) -> bool
     """Start a training and end it; say whether it could be."""
     before = Run.witnesses
     Run.witnesses = (_Killer(when),)
+    killed = False
     try:
         train(folder)
     except SimulatedKill:
-        return True
+        killed = True
     finally:
         Run.witnesses = before
-    return False
+    with warnings.catch_warnings():  # a process that is killed does not close its files
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    return killed
 
 
 def _comparable(result: Any) -> dict[str, Any]:
