@@ -10,6 +10,8 @@ COMMANDS = (
     ("events.py",),
     ("fit.py", "--threads", "1"),
     ("fit.py", "--threads", "2"),
+    ("checkpoints.py",),
+    ("backup.py",),
 )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from callboard import Callback, ConfigurationWarning, Run
+from callboard import Callback, Run
 from callboard.callbacks import (
     BackupAndRestore,
     CSVLogger,
@@ -34,7 +34,7 @@ class Augmented(Dataset):
         return SAMPLES
 
     def __getitem__(self, index):
-        noise = random.random() + np.random.random() + torch.rand(()).item()
+        noise = random.random() + np.random.random() + torch.rand(()).item()  # noqa: NPY002 - global
         return torch.from_numpy(X[index]) + noise, torch.tensor(Y[index])
 
 
@@ -93,7 +93,7 @@ class EMA(Callback):
 
 def network(kind):
     torch.manual_seed(0)
-    np.random.seed(1)
+    np.random.seed(1)  # noqa: NPY002 - the global one is what user code draws from
     random.seed(2)
     layers = [nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU()]
     if kind == "dropout":

@@ -517,7 +517,7 @@ class Run:
             if self._due or self._termination.pending or self._budget:
                 self._boundary()
             return self.stopping
-        if self.purpose != "train":
+        if not self.saves:
             self._termination.answer()
         elif self._cut.in_validation and (self._termination.pending or self._budget):
             self._boundary()

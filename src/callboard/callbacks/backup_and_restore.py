@@ -136,6 +136,11 @@ class BackupAndRestore(Callback):
             cause += f"; to begin anew, remove {self.backup_dir!r}"
         run.decide(self, "resumed", cause, say=f"BackupAndRestore: {cause}" if run.verbose else "")
 
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Have memory for the first save ready after the first step."""
+        if not self.run.trainable.rank:
+            self.run.at_boundary(lambda: Saver.of(self.run).prepare())
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save, if saving goes by epochs and one is due."""
         every = self._every

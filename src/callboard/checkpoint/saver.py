@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from callboard._core import frameworks
 from callboard.checkpoint.keep import Checkpoint
@@ -33,7 +33,8 @@ class Saver:
         self._run = run
         self._buffers = Buffers(frameworks.source_of)
         self._pool = ThreadPoolExecutor(1, "callboard-save")
-        self._writing: list[Future[Checkpoint]] = []
+        self._writing: list[Future[Any]] = []
+        self._prepared = False
         self._taken: tuple[object, Snapshot] | None = None
         self._reported: BaseException | None = None
 
@@ -49,6 +50,13 @@ class Saver:
     def busy(self) -> bool:
         """Whether an earlier save is still being written."""
         return any(not future.done() for future in self._writing)
+
+    def prepare(self) -> None:
+        """Get the memory for saves in the background, once the optimizer has its state."""
+        if not self._prepared:
+            self._prepared = True
+            state = self._run.state_dict()
+            self._writing.append(self._pool.submit(self._buffers.prepare, state))
 
     def save(
         self,
@@ -75,6 +83,7 @@ class Saver:
             snapshot = self._taken[1]
         else:
             self.wait()  # the memory is in use until then
+            self._prepared = True
             self._taken = None
             state = run.state_dict()
             chosen = {name: state[name] for name in only or state if name in state}

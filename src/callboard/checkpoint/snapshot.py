@@ -123,6 +123,19 @@ class Buffers:
         self._source_of = source_of
         self._buffers: dict[str, _Buffer] = {}
 
+    def prepare(self, tree: Mapping[str, Any]) -> None:
+        """Have the memory for snapshots of such a tree ready, so that the first is as fast.
+
+        The system gives out memory page by page when it is first written to, which takes several
+        times as long as a copy.
+        """
+        _, arrays = split(tree, self._source_of)
+        for group, leaves in _grouped(arrays).items():
+            if group not in self._buffers and not any(map(_stays, leaves.values())):
+                buffer = _Buffer(*layout(_wanted(_without_ties(leaves)[0])))
+                np.frombuffer(buffer.whole, np.uint8)[len(buffer.head) :: mmap.PAGESIZE] = 0
+                self._buffers[group] = buffer
+
     def snapshot(self, tree: Mapping[str, Any]) -> Snapshot:
         """Copy nested state.
 
@@ -133,9 +146,7 @@ class Buffers:
             TypeError: For what cannot be saved.
         """
         text, arrays = split(tree, self._source_of)
-        groups: dict[str, dict[str, Leaf]] = {}
-        for path, leaf in arrays.items():
-            groups.setdefault(path.split("/", 1)[0], {})[path] = leaf
+        groups = _grouped(arrays)
         names = _file_names(groups)
         before, self._buffers = self._buffers, {}
         files = [
@@ -149,11 +160,7 @@ class Buffers:
     ) -> FileImage:
         unique, aliases = _without_ties(leaves)
         named = {_name_below(path): path for path in unique}
-        wanted = {
-            short: (code_of(unique[path].dtype), tuple(unique[path].shape))
-            for short, path in named.items()
-        }
-        head, places = layout(wanted)
+        head, places = layout(_wanted(unique))
         tensors = {short: Tensor(named[short], place) for short, place in places.items()}
         constant = {short: unique[path] for short, path in named.items() if _stays(unique[path])}
         if constant:
@@ -171,6 +178,21 @@ class Buffers:
             _copy(unique[path], buffer.arrays[short])
         parts = {short: buffer.whole[p.begin : p.end] for short, p in places.items()}
         return FileImage(name, buffer.size, head, tensors, aliases, parts, buffer.whole)
+
+
+def _grouped(arrays: Mapping[str, Leaf]) -> dict[str, dict[str, Leaf]]:
+    """Return the arrays of each file by path: those under one key at the top of the tree."""
+    groups: dict[str, dict[str, Leaf]] = {}
+    for path, leaf in arrays.items():
+        groups.setdefault(path.split("/", 1)[0], {})[path] = leaf
+    return groups
+
+
+def _wanted(leaves: Mapping[str, Leaf]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the type and shape of each array of a file by its name there."""
+    return {
+        _name_below(path): (code_of(leaf.dtype), tuple(leaf.shape)) for path, leaf in leaves.items()
+    }
 
 
 def _without_ties(leaves: Mapping[str, Leaf]) -> tuple[dict[str, Leaf], dict[str, str]]:
