@@ -4,6 +4,7 @@
 #   make lint    ruff and the import contracts
 #   make types   mypy --strict
 #   make bench   the measurements of docs/performance.md, side by side
+#   make soak    kill a training at 200 random moments, start it again, and compare
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # Processes of the tests: all cores.
 JOBS ?= auto
 
-.PHONY: demo test lint types bench format clean
+.PHONY: demo test lint types bench soak format clean
 
 demo: $(VENV)/.user
 	$(BIN)/callboard demo $(ARGS)
@@ -32,6 +33,9 @@ types: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+soak: $(VENV)/.dev
+	$(BIN)/python tests/faults/soak.py $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix

@@ -38,6 +38,7 @@ __all__ = [
     "lr_schedule",
     "network",
     "train",
+    "tutorial_callbacks",
 ]
 
 
@@ -149,7 +150,7 @@ def train(
             epochs=epochs,
             batch_size=batch_size,
             verbose=verbose,
-            callbacks=[*_callbacks(paths, min(verbose, 1)), kept],
+            callbacks=[*tutorial_callbacks(paths, min(verbose, 1)), kept],
         )
         evaluation = model.evaluate(digits.x_test, digits.y_test, verbose=0, return_dict=True)
     return Outcome(history, kept.journal, evaluation)
@@ -166,7 +167,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _callbacks(paths: Paths, verbose: int) -> list[Any]:
+def tutorial_callbacks(paths: Paths, verbose: int) -> list[Any]:
+    """Return the tutorial's callbacks, writing to these paths."""
     printing = [PrintLearningRateCallback(), ProgbarLogger()] if verbose else []
     return [
         ModelCheckpoint(
