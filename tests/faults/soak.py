@@ -118,7 +118,7 @@ def start(folder):
     try:
         train(folder)
         status = 0
-    except BaseException:  # whatever it is, this process has to end here
+    except BaseException:  # noqa: BLE001 - whatever it is, this process has to end here
         sys.excepthook(*sys.exc_info())
         status = 1
     sys.stdout.flush()

@@ -48,6 +48,8 @@ class Cut:
         self._stream_began_at = 0
         self._stream_state: Mapping[str, Any] | None = None
         self._skip = 0
+        self._ended: list[int] = []  # batches of the epoch at the end of each of its passes
+        self._to_leave_out = 0  # passes that were over before the run was interrupted
         self._random: dict[str, Any] | None = None
         self._elapsed_s = 0.0
         self._began_s = time.monotonic()
@@ -62,6 +64,10 @@ class Cut:
 
     def remaining(self, data: Iterable[Any]) -> Iterable[Any]:
         """Return the batches of a pass, without those done before the run was interrupted."""
+        if self._to_leave_out:
+            self._to_leave_out -= 1
+            del self._ended[-1]  # it is noted again at its end
+            return ()
         if not self._run.saves and not self._skip and self._stream_state is None:
             return data
         if self._stream is None or self._stream.data is not data:
@@ -80,12 +86,22 @@ class Cut:
             restore_random_states(self._random)
             self._random = None
 
+    def epoch_begins(self) -> None:
+        """Note that an epoch begins from its first batch."""
+        self.epoch_goes_on()
+        self._ended = []
+        self._to_leave_out = 0
+
+    def pass_ends(self, batches: int) -> None:
+        """Note that a training pass of the epoch is over, after so many batches of the epoch."""
+        self._ended.append(batches)
+
     def training_ends(self) -> None:
         """Note that an epoch's training is done and nothing but its validation comes."""
         self._before_validation = self._generators()
 
     def epoch_goes_on(self) -> None:
-        """Note that an epoch begins, or that its validation is over."""
+        """Note that an epoch goes on or ends after its validation."""
         self._before_validation = self._random = None
 
     @property
@@ -112,6 +128,7 @@ class Cut:
                 "in_epoch": run.in_epoch,
                 "stop_reason": run.stop_reason,
                 "elapsed_s": self._elapsed_s + time.monotonic() - self._began_s,
+                "passes": list(self._ended),
                 "means": run.means.state_dict(),
                 "journal": run.journal.state_dict(),
                 "stream": self._of_stream(),
@@ -166,7 +183,10 @@ class Cut:
         run.means.load_state_dict(own["means"])
         run.next_epoch = own["next_epoch"]
         run.in_epoch = self.resumes_epoch = own["in_epoch"]
-        self._skip = run.progress.batch if self.resumes_epoch else 0
+        self._ended = list(own["passes"])
+        self._to_leave_out = len(self._ended) if self.resumes_epoch else 0
+        done = self._ended[-1] if self._ended else 0
+        self._skip = run.progress.batch - done if self.resumes_epoch else 0
         self._stream_state = own["stream"]
         self._elapsed_s = own["elapsed_s"]
         if own["stop_reason"]:

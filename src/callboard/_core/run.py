@@ -454,7 +454,7 @@ class Run:
         return False
 
     def _begin_epoch(self, epoch: int) -> None:
-        self._cut.epoch_goes_on()
+        self._cut.epoch_begins()
         self.progress.epoch = epoch
         self.progress.batch = 0
         self.means = Means()
@@ -496,6 +496,7 @@ class Run:
                     f"run.train(...) got no batch in epoch {self.progress.epoch + 1}; a generator "
                     "can be iterated once: pass a list or a loader, or make a new one every epoch"
                 )
+            self._cut.pass_ends(current.batch)
             self.logs = Logs({**self.logs.unread, **logs.unread})
         elif self.paused:  # the validation was cut off
             return
