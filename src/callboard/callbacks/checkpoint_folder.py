@@ -64,7 +64,7 @@ class Retention(NamedTuple):
             (self.every_n_steps, "steps"),
             (self.every_seconds, "s"),
         )
-        return [Every(f"{amount} {unit}") for amount, unit in given if amount]
+        return [Every(f"{amount:f} {unit}") for amount, unit in given if amount]
 
 
 class CheckpointFolder:

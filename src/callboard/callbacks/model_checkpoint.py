@@ -194,6 +194,8 @@ class ModelCheckpoint(MonitorCallback):
         if self._folder is None:
             number_of_batch = None if batch is None else batch + 1
             path = self._filename.fill(epoch=number, batch=number_of_batch, logs=logs)
+        elif batch is None and self._folder.retention.save_top_k:
+            self.monitored(logs)  # a metric that cannot come up is an error
         bad = self.run.trainable.nonfinite()
         if bad:
             self._refuse(f"{bad!r} holds NaN or infinities, so the model is not saved to {path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from callboard._core import frameworks
 from callboard.checkpoint.keep import Checkpoint
@@ -33,8 +33,9 @@ class Saver:
         self._run = run
         self._buffers = Buffers(frameworks.source_of)
         self._pool = ThreadPoolExecutor(1, "callboard-save")
-        self._writing: list[Future[Any]] = []
+        self._writing: list[Future[Checkpoint]] = []
         self._prepared = False
+        self._preparing: Future[None] | None = None
         self._taken: tuple[object, Snapshot] | None = None
         self._reported: BaseException | None = None
 
@@ -56,7 +57,7 @@ class Saver:
         if not self._prepared:
             self._prepared = True
             state = self._run.state_dict()
-            self._writing.append(self._pool.submit(self._buffers.prepare, state))
+            self._preparing = self._pool.submit(self._buffers.prepare, state)
 
     def save(
         self,
@@ -102,6 +103,8 @@ class Saver:
         Raises:
             OSError: If it could not be, and this was not raised before.
         """
+        if self._preparing is not None:
+            self._preparing.result()
         writing, self._writing = self._writing, []
         for future in writing:
             error = future.exception()

@@ -118,6 +118,15 @@ class CheckpointStore:
         rule = next((rule for rule in self.keep if isinstance(rule, Best)), None)
         return None if rule is None else next(iter(rule(self.checkpoints())), None)
 
+    def pointed_to(self, name: str) -> str | None:
+        """Return the name of the checkpoint that ``best.json`` or ``last.json`` names, if any."""
+        try:
+            with self._disk.open(self.directory / f"{name}.json") as file:
+                found = strict_json.loads(file.read(SUMMARY_BYTES), f"{name}.json")["checkpoint"]
+        except (FileFormatError, KeyError, OSError, TypeError):
+            return None
+        return found if found in self._names() else None
+
     def path(self, checkpoint: Checkpoint | str) -> Path:
         """Return the folder of a checkpoint."""
         return self.directory / (checkpoint if isinstance(checkpoint, str) else checkpoint.name)

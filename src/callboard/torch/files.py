@@ -10,6 +10,8 @@ import torch
 
 from callboard._core import fs
 from callboard._core.errors import FileFormatError, UnknownNameError
+from callboard._core.frameworks import revived
+from callboard.checkpoint import CheckpointStore
 from callboard.checkpoint.hdf5 import read_hdf5, require_h5py, write_hdf5
 from callboard.checkpoint.safetensors import read_safetensors, write_safetensors
 from callboard.torch.arrays import to_array, to_tensor
@@ -94,11 +96,15 @@ def _write(
 def read(path: Path) -> Saved:
     """Read a file that ``write`` wrote, or a plain state dict or safetensors file of anyone.
 
+    A folder is a checkpoint, or a store of them, whose best or else newest one is read.
+
     Raises:
         UnknownNameError: For an unknown suffix.
         FileFormatError: If the file is damaged or of another format.
         OSError: If it cannot be read.
     """
+    if path.is_dir():
+        return _read_checkpoint(path)
     suffix = suffix_of(path)
     if suffix == ".safetensors":
         return Saved({name: to_tensor(a) for name, a in read_safetensors(path).items()}, None)
@@ -113,6 +119,20 @@ def read(path: Path) -> Saved:
             raise FileFormatError(f"{str(path)!r} has no optimizer's state: {error!r}") from error
         tree = tree["weights"]
     return Saved(_weights(tree, path), optimizer)
+
+
+def _read_checkpoint(path: Path) -> Saved:
+    parts = ("weights", "frozen", "optimizer")
+    if (path / "manifest.json").exists():
+        tree = CheckpointStore(path.parent).load(path.name, revived=revived, only=parts)
+    else:
+        store = CheckpointStore(path)
+        tree = store.load(store.pointed_to("best"), revived=revived, only=parts)
+    weights = {**tree.get("weights", {}), **tree.get("frozen", {})}
+    optimizer = tree.get("optimizer")
+    if optimizer is not None:
+        optimizer = {name: optimizer[name] for name in ("state", "param_groups")}
+    return Saved(weights, optimizer)
 
 
 def _weights(tree: Any, path: Path) -> dict[str, torch.Tensor]:
