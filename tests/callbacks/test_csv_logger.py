@@ -216,3 +216,89 @@ def test_on_a_full_disk_the_error_reaches_the_caller_and_the_rows_before_are_the
         note = "x" * 10 ** (epoch + 3)
         assert found[epoch][:3] == [str(epoch), f"{epoch + 1.0}", note]
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+# ---- going on after an interruption --------------------------------------------------------------
+
+
+def written(path, epochs, columns=("loss",), **options):
+    """Write rows as a run does, and return the logger, which a kill leaves open."""
+    logger = CSVLogger(path, **options)
+    logger.check()
+    log(logger, [dict.fromkeys(columns, float(epoch)) for epoch in range(epochs)])
+    return logger
+
+
+def test_rows_after_the_state_are_cut_off(tmp_path):
+    path = tmp_path / "log.csv"
+    logger = written(path, 2)
+    state, before = logger.state_dict(), path.read_bytes()
+    log(logger, [{"loss": 9.0}, {"loss": 8.0}], first=2)
+    fresh = CSVLogger(path)
+    fresh.load_state_dict(state)
+    assert path.read_bytes() == before
+    log(fresh, [{"loss": 2.0}], first=2)
+    assert path.read_text() == "epoch,loss\n0,0.0\n1,1.0\n2,2.0\n"
+
+
+def test_columns_after_the_state_are_cut_off_too(tmp_path):
+    path = tmp_path / "log.csv"
+    logger = written(path, 2)
+    state, before = logger.state_dict(), path.read_bytes()
+    log(logger, [{"loss": 9.0, "val_loss": 1.0}], first=2)
+    fresh = CSVLogger(path)
+    fresh.load_state_dict(state)
+    assert path.read_bytes() == before
+
+
+def test_rows_of_an_earlier_run_stay(tmp_path):
+    path = tmp_path / "log.csv"
+    written(path, 3)
+    logger = written(path, 1, append=True)
+    state, before = logger.state_dict(), path.read_bytes()
+    log(logger, [{"loss": 9.0, "more": 1.0}], first=1)
+    fresh = CSVLogger(path, append=True)
+    fresh.check()
+    fresh.load_state_dict(state)
+    assert path.read_bytes() == before
+    assert len(before.splitlines()) == 5
+
+
+def test_a_state_of_before_the_first_row_begins_the_file(tmp_path):
+    path = tmp_path / "log.csv"
+    state = CSVLogger(path).state_dict()
+    written(path, 2)
+    fresh = CSVLogger(path)
+    fresh.load_state_dict(state)
+    log(fresh, [{"loss": 5.0}])
+    assert path.read_text() == "epoch,loss\n0,5.0\n"
+
+
+def test_a_file_that_lost_rows_is_told(tmp_path):
+    path = tmp_path / "log.csv"
+    state = written(path, 3).state_dict()
+    path.write_text("epoch,loss\n0,0.0\n")
+    with pytest.warns(RuntimeWarning, match="has 1 rows instead of 3"):
+        CSVLogger(path).load_state_dict(state)
+
+
+def test_a_file_that_is_not_this_log_is_left_alone(tmp_path):
+    path = tmp_path / "log.csv"
+    state = written(path, 3).state_dict()
+    path.write_text("epoch,other\n0,0.0\n")
+    with pytest.warns(RuntimeWarning, match=r"has other columns, \['other'\]"):
+        CSVLogger(path).load_state_dict(state)
+    assert path.read_text() == "epoch,other\n0,0.0\n"
+
+
+def test_settling_syncs_what_was_written_since(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("callboard._core.fs.sync", lambda file: synced.append(file.name))
+    path = tmp_path / "log.csv"
+    logger = CSVLogger(path)
+    for epoch in range(2):
+        logger.on_epoch_end(epoch, {"loss": 1.0})
+        logger.settle()
+        logger.settle()
+    assert synced.count(str(path)) == 2
+    logger.close()

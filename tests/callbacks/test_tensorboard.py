@@ -1,6 +1,7 @@
 """What the real tensorboard package reads of what the callback writes."""
 
 import errno
+import gc
 import types
 import warnings
 
@@ -18,6 +19,7 @@ from callboard._core.errors import (
 )
 from callboard._core.logs import Logs
 from callboard._core.run import Run
+from callboard._core.signals import SimulatedKill
 from callboard.events import read_records
 from callboard.testing import ScriptedModel, ScriptedRun
 
@@ -509,3 +511,68 @@ def test_fit_of_a_torch_model(tmp_path, validated):
             "evaluation_loss_vs_iterations": [5, 10],
             "evaluation_mae_vs_iterations": [5, 10],
         }
+
+
+# ---- going on after an interruption --------------------------------------------------------------
+
+
+def until(folder, step=None, **options):
+    """Play three epochs of four batches with a backup after every batch; end like a kill."""
+
+    def kill(batch, logs):
+        if script.run.progress.step == step:
+            raise SimulatedKill
+
+    script = ScriptedRun({"loss": [0.9, 0.5, 0.4], "val_loss": [0.8, 0.7, 0.6]}, batches=4)
+    tensorboard = callbacks.TensorBoard(folder / "tb", update_freq=1, **options)
+    script.play(
+        tensorboard,
+        callbacks.BackupAndRestore(folder / "backup", save_freq=3, delete_checkpoint=False),
+        callbacks.LambdaCallback(on_train_batch_end=kill),
+    )
+    return tensorboard
+
+
+def killed(folder, step):
+    with pytest.raises(SimulatedKill) as ended:
+        until(folder, step)
+    with warnings.catch_warnings():  # a process that is killed does not close its files
+        warnings.simplefilter("ignore", ResourceWarning)
+        del ended
+        gc.collect()
+
+
+@pytest.mark.parametrize("kills", [[5], [8], [8, 11], [4, 5, 12], [2, 2, 9]])
+def test_curves_of_a_run_that_goes_on_have_no_seam(tmp_path, kills):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    until(tmp_path / "whole")
+    for step in kills:
+        killed(tmp_path / "killed", step)
+    until(tmp_path / "killed")
+    for part in ("train", "validation"):
+        expected, found = (read(tmp_path / name / "tb" / part)[0] for name in ("whole", "killed"))
+        assert expected == found
+        assert shown(tmp_path / "killed" / "tb" / part) == shown(tmp_path / "whole" / "tb" / part)
+
+
+def test_files_of_a_killed_run_have_every_step_once(tmp_path):
+    for step in (5, 8, 11):
+        killed(tmp_path, step)
+    name = until(tmp_path)._name
+    for part in ("train", "validation"):
+        steps = []
+        for path in sorted((tmp_path / "tb" / part).glob(f"*.{name}")):
+            for record in read_records(path):
+                event = Event.FromString(record)
+                steps += [(value.tag, event.step) for value in event.summary.value]
+        assert len(steps) == len(set(steps)) > 0
+
+
+def test_files_of_others_in_the_folder_stay(tmp_path):
+    (tmp_path / "tb" / "train").mkdir(parents=True)
+    other = tmp_path / "tb" / "train" / "events.out.tfevents.0000000001.host.1.0"
+    other.write_bytes(b"mine")
+    killed(tmp_path, 8)
+    until(tmp_path)
+    assert other.read_bytes() == b"mine"
