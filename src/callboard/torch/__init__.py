@@ -7,6 +7,7 @@ import torch
 from callboard._core.errors import ConfigurationError
 from callboard.torch import losses as losses
 from callboard.torch import metrics as metrics
+from callboard.torch.loaders import stream_of as stream_of
 from callboard.torch.model import Model as Model
 from callboard.torch.optimizers import Optimizer as Optimizer
 from callboard.torch.state import environment as environment
@@ -15,11 +16,6 @@ from callboard.torch.state import restore_random_states as restore_random_states
 from callboard.torch.state import revived as revived
 from callboard.torch.state import source_of as source_of
 from callboard.torch.trainable import TorchTrainable
-
-
-def stream_of(_data: object) -> None:
-    """Leave all data to the stream that knows no framework."""
-
 
 __all__ = ["Model", "Optimizer", "losses", "metrics", "trainable"]
 
