@@ -78,7 +78,7 @@ def test_the_callback_of_the_architecture_page_does_what_its_test_says(tmp_path)
 def test_both_readmes_have_the_same_code():
     english, chinese = (blocks(page) for page in READMES)
     assert english == chinese
-    assert len(english) == 3
+    assert len(english) == 4
 
 
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
@@ -92,3 +92,16 @@ def test_links_to_files_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not missing
+
+
+def test_the_examples_of_the_durability_page_run(tmp_path):
+    model = "model = Model(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)))\n"
+    given = (
+        "from callboard.torch import Model\n"
+        f"{model}model.compile('adam', torch.nn.CrossEntropyLoss())\n"
+    )
+    after = "assert newest['note'] and [c.step for c in store.checkpoints()] == [1000, 1500]\n"
+    page = ROOT / "docs" / "durability.md"
+    ran = run_in(tmp_path, PREAMBLE + given + "\n".join(blocks(page)) + after)
+    assert ran.returncode == 0, ran.stderr
+    assert len((tmp_path / "runs" / "a" / "log.csv").read_text().splitlines()) == 4
