@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import os
 import re
 import threading
@@ -162,7 +163,6 @@ class CheckpointStore:
         with self._mutex:
             self.checkpoints()
             damaged: dict[str, str] = {}
-            # By number where it can be read; a name without one may be the newest, so it is tried.
             for name in sorted(self._names(), key=self._age, reverse=True):
                 try:
                     tree = self._tree(name, revived, only)
@@ -210,11 +210,16 @@ class CheckpointStore:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def _age(self, name: str) -> tuple[int, int, int]:
+    def _age(self, name: str) -> tuple[float, int, int]:
+        """Return what sorts by age: the number, or where that cannot be read, the step."""
         known = self._known.get(name)
+        if known is not None:
+            return (known.number, 0, 0)
         match = _NAME.fullmatch(name)
         step, generation = (int(part or 0) for part in match.groups()) if match else (0, 0)
-        return (1 if known is None else 0, known.number if known else step, generation)
+        newest = max(self._known.values(), key=lambda each: each.number, default=None)
+        later = newest is None or step > newest.step
+        return (math.inf if later else 0, step, generation)
 
     def _summary(self, name: str) -> Checkpoint | None:
         try:
