@@ -145,7 +145,7 @@ def _summary_to_json(checkpoint: Checkpoint) -> dict[str, Any]:
         "step": checkpoint.step,
         "epoch": checkpoint.epoch,
         "time_s": checkpoint.time_s,
-        "metrics": {n: v for n, v in checkpoint.metrics.items() if math.isfinite(v)},
+        "metrics": checkpoint.metrics,
     }
 
 

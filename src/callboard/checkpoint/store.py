@@ -255,17 +255,20 @@ class CheckpointStore:
         if _STATE not in manifest.files:
             raise DamagedCheckpointError(f"the manifest of {name} lists no {_STATE}")
         text = self._content(name, _STATE, manifest.files[_STATE]).tobytes()
-        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        contents: dict[str, np.ndarray[Any, Any]] = {}
         for file, entry in manifest.files.items():
             wanted = not only or any(
                 tensor.path.split("/", 1)[0] in only for tensor in entry.tensors.values()
             )
             if file != _STATE and wanted:
-                arrays |= _arrays(self._content(name, file, entry), entry)
+                contents[file] = self._content(name, file, entry)
         try:
+            arrays: dict[str, np.ndarray[Any, Any]] = {}
+            for file, content in contents.items():
+                arrays |= _arrays(content, manifest.files[file])
             if only:
-                content = strict_json.loads(text, f"the state of {name}")
-                text = json.dumps({key: content[key] for key in only if key in content}).encode()
+                parts = strict_json.loads(text, f"the state of {name}")
+                text = json.dumps({key: parts[key] for key in only if key in parts}).encode()
             return join(text, arrays, revived, f"the state of {name}")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedCheckpointError(f"the state of {name} cannot be read: {error}") from error
@@ -343,8 +346,9 @@ class CheckpointStore:
         with self._mutex:
             self._begin()
             number = 1 + max((c.number for c in self.checkpoints()), default=0)
+            finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
             checkpoint = Checkpoint(
-                self._free_name(step), number, step, epoch, dict(metrics), self._clock()
+                self._free_name(step), number, step, epoch, finite, self._clock()
             )
             temporary = self.directory / f".tmp-{checkpoint.name}-{os.getpid()}"
             try:

@@ -1,0 +1,309 @@
+"""A folder of checkpoints."""
+
+import json
+import multiprocessing
+import time
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from callboard import ConfigurationError, DamagedCheckpointError, NoCheckpointError
+from callboard._core.fs import Disk
+from callboard.checkpoint import Checkpoint, CheckpointStore, best, every, last
+from callboard.checkpoint.manifest import FileEntry, Manifest
+
+
+def save(store, *steps, **metrics):
+    for step in steps:
+        store.save({"weights": {"w": np.full(4, step)}, "step": step}, step=step, metrics=metrics)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def store(tmp_path):
+    with CheckpointStore(tmp_path / "s") as made:
+        yield made
+
+
+def test_what_was_saved_comes_back(store):
+    tree = {
+        "weights": {"a.b": np.arange(6.0).reshape(2, 3), "c": np.float32(1)},
+        "list": [1, (2, None), {"x": np.zeros(2)}],
+        "bytes": b"\0\1",
+        "alone": np.ones(2, bool),
+    }
+    checkpoint = store.save(tree, step=7, epoch=2, metrics={"loss": 0.5, "nan": float("nan")})
+    back = store.load()
+    np.testing.assert_equal(back, tree)
+    assert type(back["weights"]["c"]) is np.float32
+    assert (checkpoint.step, checkpoint.epoch, checkpoint.number) == (7, 2, 1)
+    assert store.checkpoints()[0].metrics == {"loss": 0.5}
+    assert store.last == store.checkpoints()[0]
+
+
+def test_files_are_readable_by_the_safetensors_package(store):
+    weights = {"0.weight": np.arange(6.0).reshape(2, 3), "0.bias": np.zeros(3, "f4")}
+    checkpoint = store.save({"weights": weights}, step=1)
+    read = safetensors.numpy.load_file(store.path(checkpoint) / "weights.safetensors")
+    np.testing.assert_equal(read, weights)
+
+
+def test_large_files_are_written_past_the_cache_and_read_back(store):
+    large = np.random.default_rng(0).random(400_001)
+    store.save({"weights": {"w": large}}, step=1)
+    np.testing.assert_array_equal(store.load()["weights"]["w"], large)
+    assert not store.verify(store.last)
+
+
+def test_a_part_is_read_by_itself(store):
+    checkpoint = store.save({"a": {"x": np.ones(2)}, "b": {"x": np.zeros(2)}, "c": 1}, step=1)
+    (store.path(checkpoint) / "b.safetensors").write_bytes(b"damaged")
+    np.testing.assert_equal(
+        store.load(checkpoint, only=["a", "c"]), {"a": {"x": np.ones(2)}, "c": 1}
+    )
+
+
+def test_unchanged_files_are_links_and_outlive_the_first(tmp_path):
+    frozen = {"f": np.arange(1000.0)}
+    with CheckpointStore(tmp_path, keep=[last(2)]) as store:
+        for step in (1, 2, 3):
+            store.save({"weights": {"w": np.full(3, step)}, "frozen": frozen}, step=step)
+    files = sorted(tmp_path.glob("step-*/frozen.safetensors"))
+    assert len({path.stat().st_ino for path in files}) == 1
+    assert [path.stat().st_nlink for path in files] == [2, 2]
+    np.testing.assert_array_equal(CheckpointStore(tmp_path).load()["frozen"]["f"], frozen["f"])
+
+
+def test_a_link_is_only_made_to_what_was_verified(tmp_path):
+    frozen = {"f": np.arange(1000.0)}
+    with CheckpointStore(tmp_path) as store:
+        store.save({"frozen": frozen}, step=1)
+    with CheckpointStore(tmp_path) as store:  # another process, which has not read it
+        store.save({"frozen": frozen}, step=2)
+        store.load()
+        store.save({"frozen": frozen}, step=3)
+    inodes = [path.stat().st_ino for path in sorted(tmp_path.glob("step-*/frozen.safetensors"))]
+    assert inodes[0] != inodes[1] == inodes[2]
+
+
+def test_without_links_files_are_written_anew(tmp_path):
+    class Fat(Disk):
+        def link(self, source, target):
+            raise PermissionError(1, "Operation not permitted", str(target))
+
+    with CheckpointStore(tmp_path, disk=Fat()) as store:
+        for step in (1, 2):
+            store.save({"frozen": {"f": np.ones(5)}}, step=step)
+        assert not store.verify(store.last)
+
+
+def test_tied_arrays_are_stored_once(store):
+    tied = np.arange(1000.0)
+    checkpoint = store.save({"weights": {"in": tied, "out": tied, "view": tied[:500]}}, step=1)
+    back = store.load()["weights"]
+    assert back["in"] is back["out"]
+    np.testing.assert_array_equal(back["view"], tied[:500])
+    assert (store.path(checkpoint) / "weights.safetensors").stat().st_size < 13_000
+
+
+@pytest.mark.parametrize(
+    ("rules", "kept"),
+    [
+        ([], [1, 2, 3, 4, 5]),
+        ([last(2)], [4, 5]),
+        ([best(1, "val_loss")], [2, 5]),
+        ([best(2, "val_accuracy")], [4, 5]),
+        ([every(steps=2)], [2, 4, 5]),
+        ([last(1), best(1, "val_loss"), every(epochs=3)], [2, 3, 5]),
+    ],
+)
+def test_rules_say_what_is_kept(tmp_path, rules, kept):
+    with CheckpointStore(tmp_path, keep=rules) as store:
+        for step, value in enumerate([0.5, 0.1, 0.4, 0.9, 0.8], 1):
+            metrics = {"val_loss": value, "val_accuracy": value}
+            store.save({"step": step}, step=step, epoch=step, metrics=metrics)
+        assert [checkpoint.step for checkpoint in store.checkpoints()] == kept
+    assert not [name for name in names(tmp_path) if name.startswith((".tmp", ".trash"))]
+
+
+def test_pruning_by_other_rules(store):
+    save(store, 1, 2, 3)
+    assert [checkpoint.step for checkpoint in store.prune([last(1)])] == [1, 2]
+    assert store.prune() == []
+
+
+def test_pointers_are_files_that_name_a_checkpoint(tmp_path):
+    with CheckpointStore(tmp_path, keep=[best(1, "loss")]) as store:
+        save(store, 1, loss=0.5)
+        save(store, 2, loss=0.7)
+    for name, step in (("last", 2), ("best", 1)):
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        assert content == {"checkpoint": f"step-0000000{step}", "step": step}
+    (tmp_path / "best.json").write_text("[]")
+    assert CheckpointStore(tmp_path).pointed_to("best") is None
+
+
+def test_a_step_that_is_saved_again_takes_the_place_of_the_first(tmp_path):
+    with CheckpointStore(tmp_path) as store:
+        save(store, 1, 2)
+        store.save({"again": True}, step=1)
+        assert [(c.name, c.number) for c in store.checkpoints()] == [
+            ("step-00000002", 2),
+            ("step-00000001-2", 3),
+        ]
+        assert store.load() == {"again": True}
+
+
+def test_a_new_run_in_an_old_folder_keeps_what_it_saves(tmp_path):
+    with CheckpointStore(tmp_path, keep=[last(2)]) as store:
+        save(store, 900, 1000, 1)
+        assert [checkpoint.step for checkpoint in store.checkpoints()] == [1000, 1]
+        assert store.load()["step"] == 1
+
+
+def test_what_others_put_there_stays(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "step-by-step").mkdir()
+    with CheckpointStore(tmp_path, keep=[last(1)]) as store:
+        save(store, 1, 2)
+        store.clear()
+    assert names(tmp_path) == ["notes.txt", "step-by-step"]
+
+
+def test_clearing_removes_the_folder_if_nothing_else_is_in_it(tmp_path):
+    store = CheckpointStore(tmp_path / "s")
+    store.clear()
+    save(store, 1)
+    store.clear()
+    assert not (tmp_path / "s").exists()
+    save(store, 2)
+    assert store.load()["step"] == 2
+    store.close()
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+    for name in (".tmp-step-00000009-77", ".trash-step-00000008"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "weights.safetensors").write_bytes(b"half")
+    with CheckpointStore(tmp_path) as store:
+        save(store, 1)
+    assert names(tmp_path) == [".lock", "last.json", "step-00000001"]
+
+
+def test_nothing_to_load_is_an_error_that_says_what_there_is(store):
+    with pytest.raises(NoCheckpointError, match="there is no checkpoint in"):
+        store.load()
+    save(store, 1)
+    with pytest.raises(
+        NoCheckpointError, match=r"no checkpoint 'step-7' .* there are: step-00000001"
+    ):
+        store.load("step-7")
+    with pytest.raises(NoCheckpointError):
+        store.verify("step-7")
+
+
+def _hold(folder, ready, done):
+    with CheckpointStore(folder) as store:
+        save(store, 1)
+        ready.set()
+        done.wait(30)
+
+
+def test_two_processes_cannot_write_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("callboard._core.fs._LOCK_PATIENCE_S", 0.05)
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, ready, done))
+    other.start()
+    try:
+        assert ready.wait(30)
+        with pytest.raises(BlockingIOError, match="another process writes to this folder"):
+            save(CheckpointStore(tmp_path), 2)
+        assert CheckpointStore(tmp_path).load()["step"] == 1  # reading is not writing
+    finally:
+        done.set()
+        other.join()
+    with CheckpointStore(tmp_path) as store:
+        save(store, 2)
+
+
+def test_a_folder_that_may_only_be_read_is_left_as_it_is(tmp_path, monkeypatch):
+    with CheckpointStore(tmp_path) as store:
+        save(store, 1, 2)
+    state = tmp_path / "step-00000002" / "state.json"
+    state.write_bytes(b"x")
+
+    class ReadOnly(Disk):
+        def rename(self, source, target):
+            raise PermissionError(13, "Permission denied", str(source))
+
+    with pytest.warns(RuntimeWarning, match=r"step-00000001 is used instead"):
+        assert CheckpointStore(tmp_path, disk=ReadOnly()).load()["step"] == 1
+    assert state.exists()
+
+
+def test_a_manifest_of_the_future_is_told_from_a_damaged_one(store, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("callboard.checkpoint.manifest.FORMAT", 2)
+        save(store, 1)
+    fresh = CheckpointStore(store.directory)
+    assert fresh.checkpoints() == []
+    with pytest.raises(
+        DamagedCheckpointError, match=r"it has format 2, and this version .* reads 1"
+    ):
+        fresh.load()
+
+
+def test_many_checkpoints_are_listed_quickly(tmp_path):
+    for number in range(300):
+        folder = tmp_path / f"step-{number:08d}"
+        folder.mkdir()
+        metrics = {f"metric_{n}": 1 / (number + n + 1) for n in range(200)}  # a long summary
+        checkpoint = Checkpoint(folder.name, number + 1, number, 0, metrics)
+        manifest = Manifest(checkpoint, {"state.json": FileEntry(2, "0" * 32)})
+        (folder / "manifest.json").write_bytes(manifest.encoded())
+    store = CheckpointStore(tmp_path)
+    assert [c.step for c in best(2, "metric_3", "min")(store.checkpoints())] == [299, 298]
+    begin = time.perf_counter()
+    assert len(store.checkpoints()) == 300
+    assert time.perf_counter() - begin < 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: last(0),
+        lambda: best(0, "loss"),
+        lambda: best(1, "loss", "lowest"),
+        lambda: every(),
+        lambda: every(steps=1, epochs=1),
+        lambda: every(seconds=-1),
+    ],
+)
+def test_impossible_rules_are_errors(make):
+    with pytest.raises(ConfigurationError):
+        make()
+
+
+def test_what_cannot_be_saved_leaves_nothing(store):
+    with pytest.raises(TypeError, match="weights/w is a object"):
+        store.save({"weights": {"w": object()}}, step=1)
+    assert not store.directory.exists()
+
+
+def test_names_of_groups_that_are_no_file_names(store):
+    tree = {
+        "a/b": {"x": np.ones(1)},
+        "A_b": {"x": np.zeros(1)},
+        "..": {"x": np.ones(2)},
+        "": [np.ones(3)],
+    }
+    checkpoint = store.save(tree, step=1)
+    np.testing.assert_equal(store.load(), tree)
+    files = [path.name for path in store.path(checkpoint).iterdir()]
+    assert len(files) == 6
+    assert not [name for name in files if name.startswith(".")]
