@@ -279,7 +279,7 @@ def test_many_checkpoints_are_listed_quickly(tmp_path):
         lambda: last(0),
         lambda: best(0, "loss"),
         lambda: best(1, "loss", "lowest"),
-        lambda: every(),
+        every,
         lambda: every(steps=1, epochs=1),
         lambda: every(seconds=-1),
     ],

@@ -369,20 +369,23 @@ class CheckpointStore:
             self.prune()
             return checkpoint
 
-    def prune(self, rules: Sequence[Rule] | None = None) -> list[Checkpoint]:
+    def prune(self, rules: Sequence[Rule] | None = None, *, dry: bool = False) -> list[Checkpoint]:
         """Remove what no rule keeps; return what was removed, oldest first.
 
         Args:
             rules: Rules to go by instead of the store's own.
+            dry: Remove nothing, and return what would be removed.
         """
         with self._mutex:
-            self._begin()
+            if not dry:
+                self._begin()
             saved = self.checkpoints()
             newest = {(checkpoint.step): checkpoint.name for checkpoint in saved}
             again = [c for c in saved if newest[c.step] != c.name]  # saved anew since
             current = [c for c in saved if newest[c.step] == c.name]
             gone = again + surplus(current, self.keep if rules is None else rules)
-            self._remove(gone)
+            if not dry:
+                self._remove(gone)
             return sorted(gone, key=lambda checkpoint: checkpoint.number)
 
     def clear(self) -> None:

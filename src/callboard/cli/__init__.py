@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import callboard
 from callboard._core.errors import CallboardError
-from callboard.cli import demo, plot
+from callboard.cli import checkpoints, demo, plot
 
 __all__ = ["main"]
 
@@ -21,6 +21,7 @@ examples:
   callboard demo                        train a small network on digits, with all callbacks
   callboard demo --epochs 5 --out run   shorter, and with the files below the folder "run"
   callboard plot logs/training_log.csv  draw what CSVLogger wrote
+  callboard checkpoints list runs/a     show what ModelCheckpoint saved
 
 "callboard COMMAND --help" says what a command takes.
 """
@@ -69,14 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="callboard",
-        description="Training callbacks for every Python training loop: see and plot a training.",
+        description="Training callbacks for every Python training loop: see and plot a training, "
+        "look after its checkpoints.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"callboard {callboard.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for each in (demo, plot):
+    for each in (demo, plot, checkpoints):
         each.add_to(commands)
     return parser
 
