@@ -296,7 +296,13 @@ class _LocalFile:
     def _write(self, view: memoryview) -> None:
         while len(view):
             with self._naming():
-                written = os.write(self._descriptor, view)
+                try:
+                    written = os.write(self._descriptor, view)
+                except OSError as error:
+                    if error.errno != errno.EINVAL or not self._direct:
+                        raise
+                    self._end_direct()  # a file system that wants larger blocks
+                    continue
             if not written:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             if self._direct and written % BLOCK:  # the disk filled up, or a limit was met

@@ -344,6 +344,8 @@ class CheckpointStore:
     ) -> Checkpoint:
         """Write a snapshot, as ``save`` does."""
         with self._mutex:
+            if not self._disk.is_folder(self.directory):  # someone has removed it meanwhile
+                self.close()
             self._begin()
             number = 1 + max((c.number for c in self.checkpoints()), default=0)
             finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
