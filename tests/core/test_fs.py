@@ -1,3 +1,4 @@
+import ast
 import os
 import stat
 import subprocess
@@ -193,3 +194,76 @@ def test_on_macos_the_cache_of_the_drive_is_emptied_too(tmp_path, monkeypatch):
     monkeypatch.setattr(fs, "sys", types.SimpleNamespace(platform="darwin"))
     write(tmp_path / "file", b"x")
     assert calls == [51]
+
+
+# ---- one layer -----------------------------------------------------------------------------------
+
+SOURCES = Path(fs.__file__).parent.parent
+CHANGES = {
+    ("os", name)
+    for name in (
+        "open",
+        "write",
+        "replace",
+        "rename",
+        "link",
+        "unlink",
+        "remove",
+        "rmdir",
+        "mkdir",
+        "makedirs",
+        "fsync",
+        "fdatasync",
+        "truncate",
+        "ftruncate",
+    )
+} | {("shutil", name) for name in ("rmtree", "copy", "copyfile", "copytree", "move")}
+METHODS = {
+    "write_text",
+    "write_bytes",
+    "unlink",
+    "rename",
+    "replace",
+    "mkdir",
+    "rmdir",
+    "touch",
+    "symlink_to",
+    "hardlink_to",
+}
+# A device for a broken pipe, and the folders of a test.
+OTHERS = {("cli/__init__.py", "os.open"), ("testing.py", ".mkdir")}
+
+
+def changes_of_files(path):
+    """Yield the calls in a file that change files, or open one for writing."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        if isinstance(function, ast.Name) and function.id == "open":
+            yield "open"
+        if isinstance(function, ast.Attribute):
+            owner = getattr(function.value, "id", getattr(function.value, "attr", ""))
+            if owner == "_disk":  # of fs.py
+                continue
+            if (owner, function.attr) in CHANGES:
+                yield f"{owner}.{function.attr}"
+            elif function.attr in METHODS and not (
+                function.attr == "replace" and len(node.args) == 2
+            ):
+                yield f".{function.attr}"
+            elif function.attr == "open" and owner not in ("fs", "os") and node.args:
+                mode = node.args[0]
+                if isinstance(mode, ast.Constant) and set(str(mode.value)) & set("wax+"):
+                    yield ".open for writing"
+
+
+def test_nothing_else_changes_files():
+    found = {
+        (str(path.relative_to(SOURCES)), call)
+        for path in SOURCES.rglob("*.py")
+        if path.name != "fs.py"
+        for call in changes_of_files(path)
+    }
+    assert found - OTHERS == set()
+    assert len(list(changes_of_files(SOURCES / "_core" / "fs.py"))) > 10  # it sees such calls

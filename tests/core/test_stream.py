@@ -96,6 +96,65 @@ def test_a_loader_with_a_state_of_its_own_goes_by_it():
     assert list(fresh.begin(2, ready_nothing)) == [2, 3, 4]
 
 
+class Grains:
+    """A loader whose iterators have the state, as Grain's."""
+
+    def __iter__(self):
+        return GrainsIterator()
+
+
+class GrainsIterator:
+    def __init__(self):
+        self.next = -1
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.next == COUNT - 1:
+            raise StopIteration
+        self.next += 1
+        return self.next
+
+    def get_state(self):
+        return {"next": self.next}
+
+    def set_state(self, state):
+        self.next = state["next"]
+
+
+@pytest.mark.parametrize("make", [Grains, GrainsIterator])
+def test_iterators_with_a_state_of_their_own_go_by_it(make):
+    stream = IterableStream(make())
+    iterator = stream.begin(0, ready_nothing)
+    assert [next(iterator), next(iterator)] == [0, 1]
+    fresh = IterableStream(make())
+    fresh.load_state_dict(stream.state_dict(2))
+    assert list(fresh.begin(2, ready_nothing)) == [2, 3, 4]
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 with torch 2.13
+def test_torchdata_goes_by_its_own_state():
+    loaders = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def make():
+        return loaders.StatefulDataLoader(list(range(20)), batch_size=4, shuffle=True)
+
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    stream = IterableStream(make())
+    iterator = stream.begin(0, ready_nothing)
+    begun = [next(iterator).tolist() for _ in range(2)]
+    state = stream.state_dict(2)
+    expected = [item.tolist() for item in iterator]
+    torch.manual_seed(1)
+    fresh = IterableStream(make())
+    fresh.load_state_dict(state)
+    rest = [item.tolist() for item in fresh.begin(2, ready_nothing)]
+    assert rest == expected
+    assert sorted(n for batch in begun + rest for n in batch) == list(range(20))
+
+
 def endless():
     number = 0
     while True:

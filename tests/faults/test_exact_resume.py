@@ -190,7 +190,7 @@ def with_run(data, kind):
     return train
 
 
-DATA = ["arrays", "DataLoader workers 0", "generator"]
+DATA = ["arrays", "DataLoader workers 0", "DataLoader workers 2", "generator"]
 KINDS = ["dropout", "EMA", "accumulation", "bf16"]
 LOOPS = {"Model": with_model, "Run": with_run}
 
@@ -201,14 +201,6 @@ LOOPS = {"Model": with_model, "Run": with_run}
 @pytest.mark.parametrize("loop", LOOPS)
 def test_resumed_equals_uninterrupted(loop, data, kind, tmp_path):
     assert_exact_resume(LOOPS[loop](data, kind), kills=KILLS.values(), directory=tmp_path)
-
-
-@pytest.mark.filterwarnings("ignore:.*gone through again")
-@pytest.mark.parametrize("moment", KILLS)
-@pytest.mark.parametrize("loop", LOOPS)
-def test_resumed_equals_uninterrupted_with_workers(loop, moment, tmp_path):
-    train = LOOPS[loop]("DataLoader workers 2", "dropout")
-    assert_exact_resume(train, kills=[KILLS[moment]], directory=tmp_path)
 
 
 @pytest.mark.parametrize("kill", ["epoch begin", "train end", 1, 5, 11])

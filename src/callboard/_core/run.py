@@ -141,7 +141,7 @@ class Run:
         self._messages: list[str] | None = None
         self.boundaries = 0
         self._due: list[Callable[[], None]] = []
-        self._budget = TimeBudget(max_time)
+        self._budget = TimeBudget(max_time) or None
         self._termination = TerminationRequest()
         self._cut = Cut(self)
         self._passes = Passes(

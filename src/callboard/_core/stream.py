@@ -51,9 +51,10 @@ def stream_of(data: Iterable[Any]) -> Stream:
 class IterableStream:
     """A stream over any iterable.
 
-    A loader with ``state_dict`` and ``load_state_dict`` of its own goes on by them. Of a sequence
-    the items done are left out. Any other iterable is gone through again up to there; so is a
-    generator, from its beginning.
+    A loader with ``state_dict`` and ``load_state_dict`` of its own goes on by them (torchdata's
+    StatefulDataLoader); so does one that has them, or ``get_state`` and ``set_state``, on its
+    iterators (Grain's). Of a sequence the items done are left out. Any other iterable is gone
+    through again up to there; so is a generator, from its beginning.
 
     Args:
         data: The iterable.
@@ -63,19 +64,17 @@ class IterableStream:
         self.data = data
         self._iterator: Iterator[Any] | None = data if isinstance(data, Iterator) else None
         self._ended = False
-        self._keeps_state = callable(getattr(data, "state_dict", None)) and callable(
-            getattr(data, "load_state_dict", None)
-        )
+        self._keeper: Any = data if _methods(data) else None
         self._before: dict[str, Any] | None = None
         self._resumed: Mapping[str, Any] = {}
 
     def begin(self, skip: int, ready: Callable[[], None]) -> Iterator[Any]:
         """Begin a pass, or go on with one."""
         resumed, self._resumed = self._resumed, {}
-        if self._keeps_state:
-            if skip:  # between two passes there is nothing to go on with
-                self.data.load_state_dict(resumed["own"])  # type: ignore[attr-defined] # just looked
-            iterator = iter(self.data)
+        if self._keeper is self.data:
+            if resumed and (skip or self._iterator is not None):  # of a pass, not between two
+                _put_back(self.data, resumed["own"])
+            iterator: Iterator[Any] = iter(self.data)
             ready()
             return iterator
         if self._iterator is not None:
@@ -89,14 +88,18 @@ class IterableStream:
             restore_random_states(resumed["before"])
         self._before = random_states()
         iterator = iter(self.data)
-        self._drop(iterator, skip)
+        self._keeper = iterator if _methods(iterator) else None
+        if self._keeper is None:
+            self._drop(iterator, skip)
+        elif skip:
+            _put_back(iterator, resumed["own"])
         ready()
         return iterator
 
     def state_dict(self, taken: int) -> dict[str, Any]:
         """Return where the data stands."""
-        if self._keeps_state:
-            return {"own": self.data.state_dict()}  # type: ignore[attr-defined] # __init__ looked
+        if self._keeper is not None:
+            return {"own": getattr(self._keeper, _methods(self._keeper)[0])(), "before": None}
         if self._iterator is not None:
             return {"taken": 0 if self._ended else taken}
         return {"before": self._before}
@@ -125,3 +128,15 @@ class IterableStream:
             stacklevel=4,
         )
         next(itertools.islice(iterator, count, count), None)
+
+
+def _methods(item: object) -> tuple[str, ...]:
+    """Return the names of the methods by which something tells and takes its state, if any."""
+    for names in (("state_dict", "load_state_dict"), ("get_state", "set_state")):
+        if all(callable(getattr(item, name, None)) for name in names):
+            return names
+    return ()
+
+
+def _put_back(item: object, state: Any) -> None:
+    getattr(item, _methods(item)[1])(state)

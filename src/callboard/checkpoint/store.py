@@ -41,6 +41,7 @@ __all__ = ["CheckpointStore"]
 
 _MANIFEST, _STATE, _LOCK = "manifest.json", "state.json", ".lock"
 _NAME = re.compile(r"step-(\d{8,})(?:-(\d+))?")
+_ASIDE = re.compile(r"damaged-step-\d{8,}")
 _LEFTOVER = re.compile(r"\.(?:tmp|trash)-[A-Za-z0-9_.-]+")
 _DIRECT_FROM = 2**20  # bytes; below, the cache is faster
 
@@ -389,6 +390,20 @@ class CheckpointStore:
             if not dry:
                 self._remove(gone)
             return sorted(gone, key=lambda checkpoint: checkpoint.number)
+
+    def remove_damaged(self, *, dry: bool = False) -> list[Path]:
+        """Remove the checkpoints that were set aside as damaged; return their folders.
+
+        Args:
+            dry: Remove nothing, and return what would be removed.
+        """
+        with self._mutex:
+            if not dry:
+                self._begin()
+            names = [name for name in self._disk.names(self.directory) if _ASIDE.match(name)]
+            for name in names if not dry else ():
+                self._remove_folder(self.directory / name)
+            return [self.directory / name for name in names]
 
     def clear(self) -> None:
         """Remove all checkpoints, and the folder if nothing else is in it."""

@@ -6,7 +6,6 @@ import argparse
 import datetime as dt
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -188,13 +187,11 @@ def _prune(arguments: argparse.Namespace) -> None:
     for store in _stores(arguments.folder):
         with store:
             gone = store.prune(rules, dry=arguments.dry_run) if rules else []
+            aside = store.remove_damaged(dry=arguments.dry_run) if arguments.damaged else []
         verb = "would remove" if arguments.dry_run else "removed"
         for checkpoint in gone:
             print(f"{verb} {store.path(checkpoint)}")
-        aside = sorted(store.directory.glob("damaged-*")) if arguments.damaged else []
         for path in aside:
-            if not arguments.dry_run:
-                shutil.rmtree(path)
             print(f"{verb} {path}")
         left = {c.name for c in store.checkpoints()} - {c.name for c in gone}
         print(f"{store.directory}: {len(left)} checkpoints kept")
