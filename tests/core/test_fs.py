@@ -237,25 +237,25 @@ OTHERS = {("cli/__init__.py", "os.open"), ("testing.py", ".mkdir")}
 def changes_of_files(path):
     """Yield the calls in a file that change files, or open one for writing."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.Call):
-            continue
-        function = node.func
-        if isinstance(function, ast.Name) and function.id == "open":
-            yield "open"
-        if isinstance(function, ast.Attribute):
-            owner = getattr(function.value, "id", getattr(function.value, "attr", ""))
-            if owner == "_disk":  # of fs.py
-                continue
-            if (owner, function.attr) in CHANGES:
-                yield f"{owner}.{function.attr}"
-            elif function.attr in METHODS and not (
-                function.attr == "replace" and len(node.args) == 2
-            ):
-                yield f".{function.attr}"
-            elif function.attr == "open" and owner not in ("fs", "os") and node.args:
-                mode = node.args[0]
-                if isinstance(mode, ast.Constant) and set(str(mode.value)) & set("wax+"):
-                    yield ".open for writing"
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id == "open":
+                yield "open"
+            if isinstance(node.func, ast.Attribute):
+                yield from change_of(node, node.func)
+
+
+def change_of(call, method):
+    owner = getattr(method.value, "id", getattr(method.value, "attr", ""))
+    if owner == "_disk":  # of fs.py
+        return
+    if (owner, method.attr) in CHANGES:
+        yield f"{owner}.{method.attr}"
+    elif method.attr in METHODS and not (method.attr == "replace" and len(call.args) == 2):
+        yield f".{method.attr}"
+    elif method.attr == "open" and owner not in ("fs", "os") and call.args:
+        mode = call.args[0]
+        if isinstance(mode, ast.Constant) and set(str(mode.value)) & set("wax+"):
+            yield ".open for writing"
 
 
 def test_nothing_else_changes_files():

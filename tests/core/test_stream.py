@@ -211,3 +211,27 @@ def test_loops_of_ones_own_see_every_item_once(kind, until, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         loops(kind, tmp_path / "b", until)
     assert loops(kind, tmp_path / "b", None) == expected
+
+
+def test_a_validation_before_the_training_of_an_epoch_that_is_gone_on_with(tmp_path):
+    def train(until):
+        np.random.seed(0)  # noqa: NPY002 - the global one is meant
+        backup = BackupAndRestore(tmp_path / str(until), save_freq=1)
+        if until is None:
+            backup = BackupAndRestore(tmp_path / "4", save_freq=1)
+        with Run(epochs=2, callbacks=[backup], verbose=0) as run:
+            for _ in run.epochs():
+                for _ in run.validate([1]):
+                    run.log(loss=np.random.random())  # noqa: NPY002 - the global one is meant
+                for _ in run.train([1, 2, 3]):
+                    if run.progress.step == until:
+                        raise KeyboardInterrupt
+                    run.log(loss=np.random.random())  # noqa: NPY002 - the global one is meant
+        return run.history.history["loss"], run.elapsed_s
+
+    expected, _ = train(99)
+    with pytest.raises(KeyboardInterrupt):
+        train(4)
+    found, elapsed_s = train(None)
+    assert found == expected
+    assert elapsed_s > 0

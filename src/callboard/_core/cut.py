@@ -51,7 +51,7 @@ class Cut:
         self._ended: list[int] = []  # batches of the epoch at the end of each of its passes
         self._to_leave_out = 0  # passes that were over before the run was interrupted
         self._random: dict[str, Any] | None = None
-        self._elapsed_s = 0.0
+        self._earlier_s = 0.0
         self._began_s = time.monotonic()
         self.resumes_epoch = False
         self._before_validation: dict[str, Any] | None = None
@@ -88,7 +88,7 @@ class Cut:
 
     def epoch_begins(self) -> None:
         """Note that an epoch begins from its first batch."""
-        self.epoch_goes_on()
+        self.epoch_ends()
         self._ended = []
         self._to_leave_out = 0
 
@@ -100,9 +100,18 @@ class Cut:
         """Note that an epoch's training is done and nothing but its validation comes."""
         self._before_validation = self._generators()
 
-    def epoch_goes_on(self) -> None:
-        """Note that an epoch goes on or ends after its validation."""
+    def validation_ends(self) -> None:
+        """Note that the epoch goes on after a validation."""
+        self._before_validation = None
+
+    def epoch_ends(self) -> None:
+        """Note that an epoch is over."""
         self._before_validation = self._random = None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the run has taken, over all its starts."""
+        return self._earlier_s + time.monotonic() - self._began_s
 
     @property
     def in_validation(self) -> bool:
@@ -127,7 +136,7 @@ class Cut:
                 "next_epoch": run.next_epoch,
                 "in_epoch": run.in_epoch,
                 "stop_reason": run.stop_reason,
-                "elapsed_s": self._elapsed_s + time.monotonic() - self._began_s,
+                "elapsed_s": self.elapsed_s,
                 "passes": list(self._ended),
                 "means": run.means.state_dict(),
                 "journal": run.journal.state_dict(),
@@ -188,7 +197,7 @@ class Cut:
         done = self._ended[-1] if self._ended else 0
         self._skip = run.progress.batch - done if self.resumes_epoch else 0
         self._stream_state = own["stream"]
-        self._elapsed_s = own["elapsed_s"]
+        self._earlier_s = own["elapsed_s"]
         if own["stop_reason"]:
             run.stop(own["stop_reason"])
         kept = {name for name in names if name.startswith(_CALLBACK)}

@@ -340,6 +340,11 @@ class Run:
         return bool(self.stop_reason)
 
     @property
+    def elapsed_s(self) -> float:
+        """Seconds that the run has taken, over all its starts."""
+        return self._cut.elapsed_s
+
+    @property
     def learning_rate(self) -> float:
         """Learning rate of the optimizer; setting it keeps the ratio between parameter groups."""
         return self.trainable.learning_rate
@@ -465,7 +470,7 @@ class Run:
 
     def _end_epoch(self) -> None:
         self._passes.close()
-        self._cut.epoch_goes_on()
+        self._cut.epoch_ends()
         self.in_epoch = False
         self.logs = Logs(sorted(self.logs.unread.items()))
         if self._rate_is_controlled():
@@ -502,7 +507,7 @@ class Run:
             return
         elif current.kind == "test":
             self.validated = True
-            self._cut.epoch_goes_on()
+            self._cut.validation_ends()
             prefix = "val_" if self.purpose == "train" else ""
             prefixed = {prefix + name: value for name, value in logs.unread.items()}
             self.logs = Logs({**self.logs.unread, **prefixed})
