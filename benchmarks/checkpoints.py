@@ -123,9 +123,8 @@ class Systems:
         return took, took
 
     def callboard(self) -> Times:
-        with torch.no_grad():
-            self.run.progress.step += 1
-            self.run.boundaries += 1
+        self.run.progress.step += 1
+        self.run.boundary.count += 1
         begin = time.perf_counter()
         self.saver.save(self.store)
         stalled = time.perf_counter() - begin

@@ -45,6 +45,17 @@ def test_memory_can_be_got_before():
     assert content(image) == content(Buffers().snapshot(tree).files[0])
 
 
+def test_a_second_snapshot_takes_no_more_memory():
+    buffers, tree = (
+        Buffers(),
+        {"weights": {"w": np.ones(50_000)}, "optimizer": {"m": np.ones(50_000)}},
+    )
+    for _ in range(3):
+        files = buffers.snapshot(tree).files
+    held = sum(len(buffer.whole) for buffer in buffers._buffers.values())
+    assert held == sum(image.size for image in files) < 801_000  # one copy of 800 kB
+
+
 def test_constants_are_not_copied_and_the_file_is_the_same():
     array = np.arange(10_000.0)
     copied = Buffers().snapshot({"best": {"w": array, "v": array[:3]}}).files[0]

@@ -7,12 +7,20 @@ import sys
 import time
 
 import pytest
+import torch
 
-from callboard import ConfigurationError, Run
+from callboard import Callback, ConfigurationError, Run
 from callboard._core.time_budget import TimeBudget
-from callboard.callbacks import BackupAndRestore, EarlyStopping, LambdaCallback, ModelCheckpoint
+from callboard.callbacks import (
+    BackupAndRestore,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    ModelCheckpoint,
+)
 from callboard.checkpoint import CheckpointStore
 from callboard.testing import ScriptedModel
+from callboard.torch import Model
 
 HEAD = """
 import os, pathlib, signal, sys
@@ -218,3 +226,99 @@ def failing(checkpoint):
         for _ in run.epochs():
             for batch in run.train([1, 0]):
                 run.log(loss=1 / batch)
+
+
+# ---- in fit --------------------------------------------------------------------------------------
+
+
+def fit(folder, *extra, **options):
+    torch.manual_seed(0)
+    x = torch.randn(48, 4)
+    model = Model(
+        torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+    )
+    model.compile("adam", "mse")
+    history = model.fit(
+        x,
+        x.sum(1, keepdim=True),
+        batch_size=8,
+        epochs=3,
+        validation_data=torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True)), 8, shuffle=True
+        ),
+        verbose=0,
+        callbacks=[
+            BackupAndRestore(folder / "backup", save_freq=False),
+            CSVLogger(folder / "log.csv"),
+            *extra,
+        ],
+        **options,
+    )
+    log = (folder / "log.csv").read_text()
+    return model.module.state_dict(), history.history, log, model
+
+
+def same(first, second):
+    assert first[1:3] == second[1:3]
+    for name, value in first[0].items():
+        assert torch.equal(value, second[0][name]), name
+
+
+class Once(Callback):
+    """Does something at the n-th call of a hook."""
+
+    def __init__(self, hook, at, action):
+        self._left, self._action = at, action
+        setattr(self, hook, self._call)
+
+    def _call(self, *_):
+        self._left -= 1
+        if not self._left:
+            self._action()
+
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.filterwarnings("ignore:Once was (not )?among")
+@pytest.mark.parametrize(
+    ("hook", "at", "step"),
+    [
+        ("on_train_batch_end", 9, 9),
+        ("on_test_batch_end", 8, 12),  # in the validation of the second epoch
+        ("on_epoch_end", 2, 12),
+        ("on_epoch_begin", 2, 7),  # answered after the next batch
+    ],
+)
+def test_a_signal_anywhere_in_fit_saves_and_fit_goes_on(tmp_path, hook, at, step):
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    expected = fit(tmp_path / "whole")
+    send = Once(hook, at, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "cut", send)
+    assert CheckpointStore(tmp_path / "cut" / "backup").last.step == step
+    same(expected, fit(tmp_path / "cut"))
+
+
+@pytest.mark.filterwarnings("ignore:Once was (not )?among")
+@pytest.mark.parametrize(("hook", "at"), [("on_train_batch_end", 9), ("on_test_batch_end", 8)])
+def test_max_time_in_fit_leaves_out_the_validation_and_fit_goes_on(tmp_path, hook, at):
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    expected = fit(tmp_path / "whole")
+    paused = fit(tmp_path / "cut", Once(hook, at, lambda: time.sleep(2.0)), max_time="2 s")
+    assert len(paused[1]["loss"]) == 1
+    same(expected, fit(tmp_path / "cut"))
+
+
+def test_a_run_whose_time_ends_with_its_last_epoch_is_done(tmp_path):
+    with Run(
+        epochs=1, callbacks=[BackupAndRestore(tmp_path / "b")], verbose=0, max_time=0.2
+    ) as run:
+        for _ in run.epochs():
+            for _ in run.train([1.0]):
+                run.log(loss=1.0)
+            time.sleep(0.2)
+    assert not run.paused
+    assert not (tmp_path / "b").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from callboard._core.boundary import Boundary
 from callboard._core.callback import Callback
 from callboard._core.checks import check_configuration
 from callboard._core.cut import Cut
@@ -23,9 +24,8 @@ from callboard._core.output import say
 from callboard._core.passes import Pass, Passes, Purpose
 from callboard._core.progress import Progress
 from callboard._core.samples import sample_count
-from callboard._core.signals import SimulatedKill, TerminationRequest
+from callboard._core.signals import SimulatedKill
 from callboard._core.stateful import check_stateful
-from callboard._core.time_budget import TimeBudget
 from callboard._core.trainable import Trainable, trainable_of
 
 __all__ = ["Run"]
@@ -66,7 +66,7 @@ class Run:
         progress: Epoch, batch, step and samples done.
         logs: Metrics of the current epoch as far as known, of the last one after its end.
         stop_reason: Why an early end was asked for, or an empty string.
-        boundaries: Counts the moments between two steps at which something was done.
+        boundary: What is to be done between two steps.
         paused: Whether that was the end of the time: the run is not over, and can be gone on with.
         trainable: What callbacks may do to the model.
         validated: Whether the current epoch has had a validation.
@@ -137,12 +137,8 @@ class Run:
         self.samples: dict[Purpose, Any] = {}
         self.in_epoch = self._begun = self._ended = False
         self.saver: Any = None  # what writes checkpoints of this run, made by who needs it first
-        self.save_s: float | None = None  # what a save takes, as far as measured
         self._messages: list[str] | None = None
-        self.boundaries = 0
-        self._due: list[Callable[[], None]] = []
-        self._budget = TimeBudget(max_time) or None
-        self._termination = TerminationRequest()
+        self.boundary = Boundary(self, max_time)
         self._cut = Cut(self)
         self._passes = Passes(
             samples=self.samples,
@@ -195,7 +191,7 @@ class Run:
                     self._end_epoch()
                 self.callbacks.on_train_end(self.logs)
             if error is None:
-                self._termination.answer()
+                self.boundary.answer()
         except BaseException as late:
             error = late
             raise
@@ -321,7 +317,7 @@ class Run:
         There the state of the whole run is consistent, so that it may be saved. An error that the
         action raises ends the run. May be called from other threads.
         """
-        self._due.append(action)
+        self.boundary.add(action)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the whole run, at a boundary between two steps, nothing copied."""
@@ -412,8 +408,7 @@ class Run:
 
     def _begin(self) -> None:
         """Begin, or go on with a run that was saved."""
-        self._termination = TerminationRequest(saves=self.saves)
-        self._termination.__enter__()
+        self.boundary.begin()
         if self.purpose != "train":
             return
         found = self._cut.found()
@@ -425,29 +420,14 @@ class Run:
             callback.resumed()
 
     @property
+    def is_done(self) -> bool:
+        """Whether all its epochs are done."""
+        return self.next_epoch >= self.epoch_count and not self.in_epoch
+
+    @property
     def saves(self) -> bool:
         """Whether a callback saves when the run is interrupted."""
         return self.purpose == "train" and not self.callbacks.idle("on_interrupt")
-
-    def _boundary(self) -> None:
-        """Do what waited for a moment between two steps; end the run if that was asked for."""
-        self.boundaries += 1
-        while self._due and not self.paused:
-            self._due.pop(0)()
-        reason = self._termination.name
-        if not reason and self._budget:
-            reason = self._budget.over(self.save_s if self.saves else 0.0)
-        if not reason:
-            return
-        self.callbacks.on_interrupt(reason)
-        while self._due:
-            self._due.pop(0)()
-        self._termination.answer()
-        self.paused = True
-        self.stop(reason)
-        self.journal.record(
-            Decision("Run", "paused", self.progress.epoch, self.progress.step, reason)
-        )
 
     def _leave_epoch(self) -> bool:
         """End an epoch whose loop is through; say whether the run ends in the middle of it."""
@@ -455,7 +435,7 @@ class Run:
             self.in_epoch = False
             return True
         self._end_epoch()
-        self._boundary()
+        self.boundary.reach()
         return False
 
     def _begin_epoch(self, epoch: int) -> None:
@@ -520,13 +500,13 @@ class Run:
     def _is_over(self, current: Pass) -> bool:
         """Say whether a pass ends after the current batch."""
         if current.kind == "train":
-            if self._due or self._termination.pending or self._budget:
-                self._boundary()
+            if self.boundary.is_needed:
+                self.boundary.reach()
             return self.stopping
         if not self.saves:
-            self._termination.answer()
-        elif self._cut.in_validation and (self._termination.pending or self._budget):
-            self._boundary()
+            self.boundary.answer()
+        elif self._cut.in_validation and self.boundary.may_interrupt:
+            self.boundary.reach()
         return self.paused
 
     def _tear_down(self, error: BaseException | None) -> None:
@@ -541,7 +521,7 @@ class Run:
                 self._close_after(error)
         finally:
             self.callbacks.each("set_run", None)
-            self._termination.__exit__(None, None, None)
+            self.boundary.end()
 
     def _close_after(self, error: BaseException) -> None:
         """Tell the callbacks of an error and close them; their own errors become notes to it."""

@@ -128,7 +128,7 @@ class BackupAndRestore(Callback):
         at = f"epoch {run.progress.epoch + 1}, after step {run.progress.step}"
         if run.stop_reason:
             cause = f"the run had stopped in {at}: {run.stop_reason}; it stays stopped"
-        elif run.next_epoch >= run.epoch_count and not run.in_epoch:
+        elif run.is_done:
             cause = f"the run had ended with epoch {run.progress.epoch + 1} of {run.epoch_count}"
         else:
             cause = f"the run goes on in {at}"

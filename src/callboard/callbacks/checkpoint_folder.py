@@ -112,7 +112,7 @@ class CheckpointFolder:
 
     def save_now(self, run: Run, metrics: Mapping[str, float]) -> None:
         """Save and wait for it, also between two boundaries."""
-        run.boundaries += 1
+        run.boundary.count += 1
         self.save(run, metrics)
         if run.saver is not None:
             run.saver.wait()

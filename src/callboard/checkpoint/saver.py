@@ -79,7 +79,7 @@ class Saver:
         """
         began = time.perf_counter()
         run = self._run
-        moment = (run.boundaries, tuple(only))
+        moment = (run.boundary.count, tuple(only))
         if self._taken is not None and self._taken[0] == moment:
             snapshot = self._taken[1]
         else:
@@ -134,5 +134,6 @@ class Saver:
         except BaseException:
             self._run.at_boundary(self.wait)
             raise
-        self._run.save_s = max(self._run.save_s or 0.0, time.perf_counter() - began)
+        boundary = self._run.boundary
+        boundary.save_s = max(boundary.save_s or 0.0, time.perf_counter() - began)
         return checkpoint
