@@ -326,8 +326,8 @@ class SimulatedDisk(Disk):
                     seen.add(disk.key())
                     if len(seen) > LIMIT:
                         raise OverflowError(
-                            f"more than {LIMIT} states after {count} operations; use smaller files, "
-                            "or raise LIMIT"
+                            f"more than {LIMIT} states after {count} operations; use smaller "
+                            "files, or raise LIMIT"
                         )
                     yield disk
 
