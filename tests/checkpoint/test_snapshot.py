@@ -1,11 +1,25 @@
 """Copies of state in memory that is used again."""
 
 import numpy as np
-from hypothesis import given
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from callboard.checkpoint.keep import Checkpoint, best, every, last, surplus
+from callboard.checkpoint.dtypes import stand_in
 from callboard.checkpoint.snapshot import Buffers
+
+BF16 = stand_in("bfloat16", "<u2")
+ARRAYS = st.dictionaries(
+    st.text("ab./%é", min_size=1, max_size=4),
+    hnp.arrays(
+        st.sampled_from([np.dtype(code) for code in ("bool", "u1", "<f2", "<f4", "<i8", "<c8")]),
+        hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+    ),
+    min_size=1,
+    max_size=6,
+)
 
 
 def content(image):
@@ -77,36 +91,155 @@ def test_chunks_are_of_whole_blocks(monkeypatch):
         assert all(size == 8192 for size in sizes[:-1])
 
 
-SAVED = st.lists(
-    st.tuples(st.integers(0, 50), st.floats(0, 1) | st.just(float("nan"))), min_size=1, max_size=20
-).map(
-    lambda pairs: [
-        Checkpoint(f"c{n}", n, step, step // 3, {"loss": value}, float(n))
-        for n, (step, value) in enumerate(pairs)
+# ---- the same file by every path -----------------------------------------------------------------
+
+
+def constants(arrays):
+    """Return copies that are read-only, and own their memory."""
+    copies = {name: array.copy() for name, array in arrays.items()}
+    for copy in copies.values():
+        copy.flags.writeable = False
+    return copies
+
+
+@settings(max_examples=50)
+@given(ARRAYS)
+def test_a_file_is_the_same_copied_lent_and_mixed(arrays):
+    first = next(iter(arrays))
+    images = [
+        Buffers().snapshot({"w": tree}).files[0]
+        for tree in (arrays, constants(arrays), {**arrays, first: constants(arrays)[first]})
     ]
+    assert content(images[0]) == content(images[1]) == content(images[2])
+    assert [image.tensors for image in images] == [images[0].tensors] * 3
+
+
+@settings(max_examples=50)
+@given(ARRAYS)
+def test_a_file_is_read_by_the_safetensors_package_and_its_parts_are_the_arrays(arrays):
+    image = Buffers().snapshot({"w": arrays}).files[0]
+    read = safetensors.numpy.load(content(image))
+    assert len(read) == len(arrays)
+    for name, (path, place) in image.tensors.items():
+        assert path == f"w/{name}"
+        assert bytes(image.parts[name]) == content(image)[place.begin : place.end]
+        assert read[name].tobytes() == bytes(image.parts[name])
+        assert (read[name].dtype, read[name].shape) == (place.dtype, place.shape)
+    assert sorted(array.tobytes() for array in read.values()) == sorted(
+        array.tobytes() for array in arrays.values()
+    )
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24.0).reshape(4, 6).T,
+        np.asfortranarray(np.arange(24.0).reshape(4, 6)),
+        np.arange(24.0)[::-2],
+        np.broadcast_to(np.float32(3), (3, 4)),
+        np.arange(9, dtype="<u2").view(BF16)[1::2],
+        np.zeros((0, 5)),
+        np.array(7),
+    ],
+    ids=["transposed", "fortran", "backwards", "broadcast", "bfloat16", "empty", "0-d"],
 )
-RULES = [last(1), last(3), best(2, "loss"), every(steps=7), every(epochs=2), every(seconds=2.5)]
+def test_arrays_of_any_layout_are_written_in_the_order_of_c(array):
+    before = array.copy()
+    for each in (array, constants({"w": array})["w"]):
+        image = Buffers().snapshot({"w": {"w": each}}).files[0]
+        assert bytes(image.parts["w"]) == before.tobytes()
+        assert image.tensors["w"].place.shape == before.shape
 
 
-@given(SAVED, st.lists(st.sampled_from(RULES), max_size=4))
-def test_the_newest_is_never_surplus_and_rules_add_up(saved, rules):
-    gone = surplus(saved, rules)
-    assert saved[-1] not in gone
-    kept = {c.name for c in saved} - {c.name for c in gone}
-    single = [{c.name for c in saved} - {c.name for c in surplus(saved, [r])} for r in rules]
-    assert kept == (set().union(*single) if rules else {c.name for c in saved})
+# ---- nothing changes a snapshot ------------------------------------------------------------------
 
 
-@given(SAVED, st.sampled_from(RULES[3:5]))
-def test_what_is_kept_for_ever_stays_when_more_comes(saved, rule):
-    ordered = sorted(saved, key=lambda c: c.step)
-    for count in range(1, len(ordered)):
-        kept = {c.name for c in rule(ordered[:count])}
-        assert kept <= {c.name for c in rule(ordered[: count + 1])}
+def test_all_kinds_of_memory_may_change_afterwards():
+    owner = np.zeros(100)
+    read_only_view = owner[10:20]
+    read_only_view.flags.writeable = False
+    tree = {"w": {"owner": owner, "view": owner[::2], "locked": read_only_view}}
+    image = Buffers().snapshot(tree).files[0]
+    before = content(image)
+    owner += 1
+    assert content(image) == before
 
 
-@given(SAVED)
-def test_the_best_have_no_better_one_outside(saved):
-    chosen = best(2, "loss")(saved)
-    values = [c.metrics["loss"] for c in saved if c.metrics["loss"] == c.metrics["loss"]]
-    assert [c.metrics["loss"] for c in chosen] == sorted(values)[:2]
+def test_a_read_only_window_on_memory_that_changes_is_copied():
+    memory = bytearray(80)
+    window = np.frombuffer(memoryview(memory).toreadonly())
+    assert not window.flags.owndata
+    image = Buffers().snapshot({"w": {"w": window}}).files[0]
+    before = content(image)
+    memory[:8] = b"changed!"
+    assert content(image) == before
+
+
+def test_a_group_that_is_gone_gives_its_memory_back_and_a_new_one_gets_its_own():
+    buffers = Buffers()
+    buffers.snapshot({"a": {"w": np.zeros(1000)}, "b": {"w": np.zeros(1000)}})
+    kept = address(buffers.snapshot({"a": {"w": np.zeros(1000)}}).files[0])
+    assert buffers._buffers.keys() == {"a"}
+    files = buffers.snapshot({"c": {"w": np.ones(1000)}, "a": {"w": np.zeros(1000)}}).files
+    assert address(files[1]) == kept != address(files[0])
+
+
+def test_other_shapes_and_types_of_the_same_size_are_laid_out_anew():
+    buffers = Buffers()
+    for array in (np.zeros(6), np.zeros((2, 3)), np.zeros(6, "i8"), np.zeros(12, "f4")):
+        image = buffers.snapshot({"w": {"w": array}}).files[0]
+        assert content(image) == content(Buffers().snapshot({"w": {"w": array}}).files[0])
+
+
+# ---- ties ----------------------------------------------------------------------------------------
+
+
+def test_tied_arrays_are_stored_once_and_views_of_a_part_are_not_ties():
+    tied = np.arange(100.0)
+    tree = {"w": {"a": tied, "b": tied, "part": tied[:50], "turned": tied[::-1], "bits": tied[:]}}
+    image = Buffers().snapshot(tree).files[0]
+    assert image.aliases == {"w/b": "w/a", "w/bits": "w/a"}
+    assert sorted(image.tensors) == ["a", "part", "turned"]
+    assert image.size - len(image.head) == 800 + 400 + 800
+
+
+def test_the_same_bytes_as_another_type_or_shape_are_no_tie():
+    tied = np.arange(6.0)
+    views = {"a": tied, "b": tied.view("i8"), "c": tied.reshape(2, 3)}
+    image = Buffers().snapshot({"w": views}).files[0]
+    assert image.aliases == {}
+    assert {name: place.code for name, (_, place) in image.tensors.items()} == {
+        "a": "F64",
+        "b": "I64",
+        "c": "F64",
+    }
+
+
+def test_empty_arrays_at_one_address_are_no_ties():
+    empty = np.zeros((0, 3))
+    image = Buffers().snapshot({"w": {"a": empty, "b": empty}}).files[0]
+    assert image.aliases == {}
+    assert sorted(image.tensors) == ["a", "b"]
+
+
+def test_a_tie_between_groups_is_stored_in_both():
+    tied = np.arange(5.0)
+    files = Buffers().snapshot({"a": {"w": tied}, "b": {"w": tied}}).files
+    assert [image.name for image in files] == ["a.safetensors", "b.safetensors"]
+    assert bytes(files[0].parts["w"]) == bytes(files[1].parts["w"]) == tied.tobytes()
+
+
+def test_ties_that_come_undone_are_stored_apart():
+    buffers, tied = Buffers(), np.arange(5.0)
+    assert buffers.snapshot({"w": {"a": tied, "b": tied}}).files[0].aliases
+    image = buffers.snapshot({"w": {"a": tied, "b": tied + 1}}).files[0]
+    assert not image.aliases
+    assert bytes(image.parts["b"]) == (tied + 1).tobytes()
+
+
+def test_nothing_of_a_tree_that_cannot_be_saved_harms_the_next_snapshot():
+    buffers, array = Buffers(), np.arange(5.0)
+    before = content(buffers.snapshot({"w": {"a": array}}).files[0])
+    with pytest.raises(TypeError, match="allowed are BOOL"):
+        buffers.snapshot({"w": {"a": array}, "x": {"b": np.zeros(2, ">f8")}})
+    assert content(buffers.snapshot({"w": {"a": array}}).files[0]) == before

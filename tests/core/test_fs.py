@@ -1,9 +1,14 @@
+import array
 import ast
+import errno
+import mmap
 import os
+import re
 import stat
 import subprocess
 import sys
 import types
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -194,6 +199,340 @@ def test_on_macos_the_cache_of_the_drive_is_emptied_too(tmp_path, monkeypatch):
     monkeypatch.setattr(fs, "sys", types.SimpleNamespace(platform="darwin"))
     write(tmp_path / "file", b"x")
     assert calls == [51]
+
+
+# ---- the disk of a checkpoint store --------------------------------------------------------------
+
+DISK = fs.Disk()
+UNIX = pytest.mark.skipif(os.name == "nt", reason="links, pipes and locks of Unix")
+
+
+def aligned(size):
+    """Return memory that begins at a block, as writing past the cache wants it."""
+    memory = memoryview(mmap.mmap(-1, max(size, 1)))[:size]
+    memory[:] = bytes(at % 251 for at in range(size))
+    return memory
+
+
+def written(path, chunks, *, direct):
+    file = DISK.create(path, direct=direct)
+    try:
+        for chunk in chunks:
+            file.write(chunk)
+        file.sync()
+    finally:
+        file.close()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["cached", "direct"])
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8192, 70_000])
+def test_files_of_any_length_are_written(tmp_path, direct, size):
+    data = aligned(size)
+    assert written(tmp_path / "file", [data], direct=direct) == bytes(data)
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["cached", "direct"])
+@pytest.mark.parametrize("cuts", [[8192], [4096, 12_288], [4097, 8192], [1, 2, 3], [0, 0]])
+def test_pieces_of_any_length_follow_one_another(tmp_path, direct, cuts):
+    data = aligned(20_000)
+    ends = [0, *cuts, 20_000]
+    pieces = [data[begin:end] for begin, end in pairwise(ends)]
+    assert written(tmp_path / "file", pieces, direct=direct) == bytes(data)
+
+
+def test_memory_that_is_not_at_a_block_is_written_all_the_same(tmp_path):
+    data = aligned(12_289)[1:]  # whole blocks of it, from the second byte on
+    assert written(tmp_path / "file", [data], direct=True) == bytes(data)
+
+
+def test_numbers_of_any_type_are_written_as_their_bytes(tmp_path):
+    numbers = array.array("d", [1.0, 2.0])
+    assert written(tmp_path / "file", [memoryview(numbers)], direct=False) == numbers.tobytes()
+
+
+def test_a_file_system_without_direct_access_goes_without(tmp_path, monkeypatch):
+    opened, real = [], os.open
+
+    def refusing(path, flags, mode=0o777):
+        opened.append(flags)
+        if flags & fs._DIRECT:
+            os.close(real(path, flags & ~fs._DIRECT, mode))  # some leave the empty file behind
+            raise OSError(errno.EINVAL, "Invalid argument", str(path))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(fs, "_DIRECT", 1 << 30)
+    monkeypatch.setattr(os, "open", refusing)
+    file = DISK.create(tmp_path / "file", direct=True)
+    file.write(memoryview(b"content"))
+    file.close()
+    assert len(opened) == 2
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_another_error_than_that_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError) as told:
+        DISK.create(tmp_path / "missing" / "file", direct=True)
+    assert told.value.filename == str(tmp_path / "missing" / "file")
+
+
+@UNIX
+@pytest.mark.parametrize("direct", [False, True], ids=["cached", "direct"])
+@pytest.mark.parametrize("there", ["file", "folder", "link", "dangling link", "pipe"])
+def test_nothing_that_is_there_is_written_to(tmp_path, there, direct):
+    path, victim = tmp_path / "x", tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    {
+        "file": path.touch,
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to(victim),
+        "dangling link": lambda: path.symlink_to(tmp_path / "nothing"),
+        "pipe": lambda: os.mkfifo(path),
+    }[there]()
+    with pytest.raises(FileExistsError):
+        DISK.create(path, direct=direct)
+    assert victim.read_bytes() == b"precious"
+    assert sorted(names(tmp_path)) == ["victim", "x"]
+
+
+@UNIX
+@pytest.mark.parametrize("there", ["nothing", "folder", "link", "pipe"])
+def test_only_files_are_opened(tmp_path, there):
+    path, victim = tmp_path / "x", tmp_path / "victim"
+    victim.write_bytes(b"secret")
+    {
+        "nothing": lambda: None,
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to(victim),
+        "pipe": lambda: os.mkfifo(path),  # opening it would wait for a writer
+    }[there]()
+    with pytest.raises(OSError, match=re.escape(str(path))):
+        DISK.open(path)
+
+
+def test_a_file_that_is_opened_can_be_read_and_not_written(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    with DISK.open(tmp_path / "file") as file:
+        assert file.read() == b"content"
+        assert not file.writable()
+    assert DISK.size(tmp_path / "file") == 7
+
+
+def test_names_are_those_of_all_there_is_in_order(tmp_path):
+    for name in ("b", "a", ".c"):
+        (tmp_path / name).touch()
+    assert DISK.names(tmp_path) == [".c", "a", "b"]
+
+
+@UNIX
+def test_a_link_is_no_folder_and_its_size_is_its_own(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "large").write_bytes(bytes(5000))
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "file").symlink_to(tmp_path / "folder" / "large")
+    assert DISK.is_folder(tmp_path / "folder")
+    assert not DISK.is_folder(tmp_path / "link")
+    assert not DISK.is_folder(tmp_path / "missing")
+    assert DISK.size(tmp_path / "file") != 5000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_folders_are_made_durably_and_only_once(tmp_path, synced):
+    DISK.make_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path / "a", tmp_path]
+    DISK.make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2
+
+
+def test_a_rename_replaces_a_file_and_no_folder_with_something_in_it(tmp_path):
+    for name in ("old", "new"):
+        (tmp_path / name).write_text(name)
+    DISK.rename(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "new"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    with pytest.raises(OSError, match="one"):
+        DISK.rename(tmp_path / "one", tmp_path / "two")
+    assert sorted(names(tmp_path)) == ["old", "one", "two"]
+
+
+@UNIX
+def test_a_second_name_is_the_same_file_and_never_that_of_a_links_target(tmp_path):
+    (tmp_path / "a").write_text("content")
+    DISK.link(tmp_path / "a", tmp_path / "b")
+    DISK.remove(tmp_path / "a")
+    assert (tmp_path / "b").read_text() == "content"
+    with pytest.raises(FileExistsError):
+        DISK.link(tmp_path / "b", tmp_path / "b")
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    DISK.link(tmp_path / "link", tmp_path / "c")
+    assert (tmp_path / "c").is_symlink()
+
+
+def test_a_folder_with_something_in_it_is_not_removed(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "a"))):
+        DISK.remove_folder(tmp_path / "a")
+    DISK.remove_folder(tmp_path / "a" / "b")
+    DISK.remove_folder(tmp_path / "a")
+    assert names(tmp_path) == []
+
+
+# ---- errors name the path ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken_sync(monkeypatch):
+    """A disk that cannot write what is in its cache, as the system reports it: with no name."""
+
+    def fsync(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@UNIX
+def test_a_write_that_fails_names_the_file(tmp_path):
+    file = DISK.create(tmp_path / "file")
+    descriptor = file._descriptor
+    os.close(descriptor)
+    with pytest.raises(OSError, match="Bad file descriptor") as told:
+        file.write(memoryview(b"x"))
+    assert told.value.filename == str(tmp_path / "file")
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="they sync by other calls")
+@pytest.mark.parametrize("what", ["file", "folder", "replaced file"])
+def test_a_sync_that_fails_names_what_was_synced(tmp_path, broken_sync, what):
+    acts = {
+        "file": lambda: written(tmp_path / "new", [memoryview(b"x")], direct=False),
+        "folder": lambda: DISK.sync_folder(tmp_path),
+        "replaced file": lambda: write(tmp_path / "replaced", b"x"),
+    }
+    with pytest.raises(OSError, match="Input/output error") as told:
+        acts[what]()
+    assert str(told.value.filename).startswith(str(tmp_path))
+
+
+# ---- locks ---------------------------------------------------------------------------------------
+
+HOLD = """
+import pathlib, sys
+from callboard._core import fs
+fs._LOCK_PATIENCE_S = float(sys.argv[2])
+wait = fs._lock
+def lock(locks, descriptor, path):
+    print("opened", flush=True)
+    wait(locks, descriptor, path)
+fs._lock = lock
+path = pathlib.Path(sys.argv[1])
+try:
+    with fs.Disk().locked(path):
+        print("held", path.exists(), flush=True)
+        sys.stdin.readline()
+except BlockingIOError as error:
+    print(error.strerror, error.filename, flush=True)
+"""
+
+
+@pytest.fixture
+def locking():
+    """Start processes that lock a file; each says what it did, and lets go at a line."""
+    started = []
+
+    def start(path, patience_s=0.0):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(path), str(patience_s)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "opened\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def said(process):
+    """Return the next line that is not of one more attempt."""
+    return next(line for line in process.stdout if line != "opened\n")
+
+
+@UNIX
+def test_a_lock_is_held_by_one_process_and_let_go_at_the_end(tmp_path, locking):
+    first = locking(tmp_path / "lock")
+    assert said(first) == "held True\n"
+    second = locking(tmp_path / "lock")
+    told = said(second)
+    assert told.startswith("another process writes to this folder; end it, or use another folder")
+    assert told.rstrip().endswith(str(tmp_path))
+    first.communicate("\n")
+    assert said(locking(tmp_path / "lock")) == "held True\n"
+
+
+@UNIX
+def test_a_killed_process_holds_no_lock(tmp_path, locking):
+    first = locking(tmp_path / "lock")
+    assert said(first) == "held True\n"
+    first.kill()
+    first.wait()
+    assert said(locking(tmp_path / "lock")) == "held True\n"
+
+
+@UNIX
+def test_a_lock_is_waited_for_while_another_process_ends(tmp_path, locking):
+    first = locking(tmp_path / "lock")
+    assert said(first) == "held True\n"
+    second = locking(tmp_path / "lock", patience_s=60)
+    first.communicate("\n")
+    assert said(second) == "held True\n"
+
+
+@UNIX
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path, locking):
+    # Whoever clears a folder removes the file; a third process would make and lock another one.
+    with DISK.locked(tmp_path / "lock"):
+        second = locking(tmp_path / "lock", patience_s=60)
+        (tmp_path / "lock").unlink()
+    assert said(second) == "held True\n"
+
+
+@UNIX
+def test_after_an_error_the_lock_is_free(tmp_path, locking):
+    with pytest.raises(RuntimeError, match="in the middle"), DISK.locked(tmp_path / "lock"):
+        raise RuntimeError("in the middle")
+    assert said(locking(tmp_path / "lock")) == "held True\n"
+
+
+@UNIX
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="lock"), DISK.locked(tmp_path / "lock"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@UNIX
+def test_file_systems_without_locks_go_without(tmp_path, monkeypatch):
+    import fcntl  # noqa: PLC0415 - exists on Unix only
+
+    def refused(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refused)
+    with DISK.locked(tmp_path / "lock"):
+        assert (tmp_path / "lock").exists()
+
+
+def test_systems_without_locks_go_without(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with DISK.locked(tmp_path / "lock"):
+        assert not (tmp_path / "lock").exists()
 
 
 # ---- one layer -----------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ LIMIT = 4000
 """So many states at one moment are enumerated. More are an error: none is left out."""
 
 _ROOT = 0
+_numbers = itertools.count(1)  # never given twice, not even to another disk's files
 
 
 class PowerCut(BaseException):
@@ -222,8 +223,8 @@ class SimulatedDisk(Disk):
     def __init__(self, start: SimulatedDisk | None = None, *, ordered: bool = True) -> None:
         self.ordered = ordered
         self.operations: list[Operation] = []
-        self._start = _Cache() if start is None else start._now.as_durable()
-        self._now = _Cache() if start is None else start._now.as_durable()
+        self._start: _Cache = _Cache() if start is None else start._now.as_durable()
+        self._now: _Cache = _Cache() if start is None else start._now.as_durable()
         self._errors: dict[int, OSError] = {}
         self._killed_at: int | None = None
         self._locks: set[Path] = set()
@@ -403,7 +404,7 @@ class SimulatedDisk(Disk):
         return names[0][1] or -1
 
     def _next_inode(self) -> int:
-        return max(*self._now.files, *self._now.names, 0, 0) + 1
+        return next(_numbers)
 
     def _inode(self, path: Path) -> int:
         inode = _ROOT

@@ -1,16 +1,21 @@
 """Damaged and hostile files: detected or refused, whatever was done to them."""
 
+import copy
 import hashlib
 import json
 import os
 import pickle
+import shutil
+import stat
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
 
 from callboard import DamagedCheckpointError, FileFormatError
-from callboard.checkpoint import CheckpointStore
+from callboard.checkpoint import CheckpointStore, last
 from callboard.checkpoint.dtypes import stand_in
 from callboard.checkpoint.manifest import digest_of
 
@@ -88,7 +93,11 @@ def put_in(data, begin, end):
     return data[:begin] + b" " + data[begin:]
 
 
-@pytest.mark.parametrize("damage", [flip, zero, cut_out, truncate, swap, put_in])
+def extend(data, begin, end):
+    return data + data[begin:end]
+
+
+@pytest.mark.parametrize("damage", [flip, zero, cut_out, truncate, swap, put_in, extend])
 @pytest.mark.parametrize("file", FILES)
 def test_damage_anywhere_is_detected(store, file, damage):
     path = store.directory / NEWEST / file
@@ -106,6 +115,106 @@ def test_damage_anywhere_is_detected(store, file, damage):
     assert tried > 10
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_every_single_bit_counts(store, file):
+    path = store.directory / NEWEST / file
+    data = bytearray(path.read_bytes())
+    with path.open("r+b", buffering=0) as opened:
+        for at in range(len(data)):
+            data[at] ^= 1 << at % 8
+            opened.seek(0)
+            opened.write(data)
+            assert store.verify(NEWEST), f"bit {at % 8} of byte {at} is not seen"
+            data[at] ^= 1 << at % 8
+
+
+@pytest.mark.parametrize("other", FILES)
+@pytest.mark.parametrize("file", FILES)
+def test_another_files_content_is_detected(store, file, other):
+    path = store.directory / NEWEST / file
+    own = path.read_bytes()
+    for folder in (NEWEST, "step-00000001"):
+        content = (store.directory / folder / other).read_bytes()
+        # As long as the file's own, too: a system that mixes up blocks changes no lengths.
+        for damaged in (content, (content + bytes(len(own)))[: len(own)]):
+            if damaged != own:
+                path.write_bytes(damaged)
+                assert store.verify(NEWEST), f"{folder}/{other} is not seen"
+                with pytest.raises(FileFormatError):
+                    store.load(NEWEST)
+
+
+# ---- the next older one --------------------------------------------------------------------------
+
+
+def is_tree_of(tree, step):
+    expected = copy.deepcopy(TREE)
+    expected["weights"]["f4"][0, 0] = step
+    np.testing.assert_equal(tree, expected)
+    return True
+
+
+def puts_back(store):
+    """Undo that a checkpoint was set aside."""
+    for path in store.directory.glob("damaged-*"):
+        path.rename(store.directory / path.name.removeprefix("damaged-"))
+
+
+@pytest.mark.parametrize("damage", [flip, zero, truncate, swap])
+@pytest.mark.parametrize("file", FILES)
+def test_the_older_one_is_used_whatever_is_damaged(store, file, damage):
+    path = store.directory / NEWEST / file
+    data = path.read_bytes()
+    for begin, end in regions(len(data))[::8]:
+        damaged = damage(data, begin, end)
+        if damaged == data:
+            continue
+        path.write_bytes(damaged)
+        with pytest.warns(RuntimeWarning, match=rf"{NEWEST}.*step-00000001 is used instead"):
+            assert is_tree_of(CheckpointStore(store.directory).load(), 1)
+        aside = store.directory / f"damaged-{NEWEST}" / file
+        assert aside.read_bytes() == damaged  # for whoever wants to look into it
+        puts_back(store)
+
+
+def test_no_bit_of_a_manifest_makes_an_older_one_be_used_without_a_warning(store):
+    path = store.directory / NEWEST / "manifest.json"
+    data = bytearray(path.read_bytes())
+    silent = []
+    for bit in range(8 * data.index(b',"files"')):  # what is read to list the checkpoints
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            CheckpointStore(store.directory).load()
+        if not any(NEWEST in str(warning.message) for warning in told):
+            silent.append(bytes(data[max(0, bit // 8 - 10) : bit // 8 + 3]))
+        data[bit // 8] ^= 1 << bit % 8
+        puts_back(store)
+    assert silent == []
+
+
+@pytest.mark.parametrize("damaged", ["step-00000001", NEWEST])
+def test_no_bit_of_a_manifest_makes_the_last_whole_one_go(store, damaged):
+    path = store.directory / damaged / "manifest.json"
+    data, before = bytearray(path.read_bytes()), store.directory.with_name("before")
+    lost = []
+    for bit in range(8 * data.index(b',"files"')):
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        os.rename(store.directory, before)  # noqa: PTH104 - a copy is made of it
+        shutil.copytree(before, store.directory, copy_function=os.link)
+        with CheckpointStore(store.directory, keep=[last(1)]) as pruning:
+            pruning.prune()
+            there = {name for name in pruning._names() if not pruning.verify(name)}
+        if not there:
+            lost.append(bytes(data[max(0, bit // 8 - 10) : bit // 8 + 3]))
+        data[bit // 8] ^= 1 << bit % 8
+        shutil.rmtree(store.directory)
+        before.rename(store.directory)
+    assert lost == []
+
+
 def test_the_older_one_is_used_and_the_damaged_one_set_aside(store):
     path = store.directory / NEWEST / "weights.safetensors"
     path.write_bytes(flip(path.read_bytes(), 400, 404))
@@ -121,20 +230,53 @@ def test_the_older_one_is_used_and_the_damaged_one_set_aside(store):
 
 
 def listing(folder):
+    """Return all there is: names, kinds, times of change, and a digest of every content."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
+        str(path.relative_to(folder)): (
+            stat.S_IFMT(path.lstat().st_mode),
+            path.lstat().st_mtime_ns,
+            path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in (folder, *folder.rglob("*"))
     }
 
 
-def test_if_all_are_damaged_nothing_is_touched(store):
-    for manifest in store.directory.glob("step-*/manifest.json"):
-        manifest.write_bytes(manifest.read_bytes()[:-1])
+@pytest.mark.parametrize("damage", [flip, zero, truncate])
+@pytest.mark.parametrize("file", FILES)
+def test_if_all_are_damaged_nothing_is_touched(store, file, damage):
+    for path in store.directory.glob(f"step-*/{file}"):
+        path.write_bytes(damage(path.read_bytes(), 20, 40))
     before = listing(store.directory)
-    with pytest.raises(DamagedCheckpointError, match=r"all checkpoints .* were left as they are"):
-        store.load()
+    told = (
+        r"all checkpoints .* were left as they are: .*step-00000002.*step-00000001.*To begin anew"
+    )
+    for _ in range(2):
+        with pytest.raises(DamagedCheckpointError, match=told):
+            CheckpointStore(store.directory).load()
     assert listing(store.directory) == before
+
+
+def test_a_file_that_several_checkpoints_share_damages_them_all(original, tmp_path):
+    folder = tmp_path / "linked"
+    shutil.copytree(original, folder)
+    paths = sorted(folder.glob("step-*/frozen.safetensors"))
+    paths[1].unlink()
+    paths[1].hardlink_to(paths[0])
+    paths[0].write_bytes(flip(paths[0].read_bytes(), 200, 300))
+    before = listing(folder)
+    with pytest.raises(DamagedCheckpointError):
+        CheckpointStore(folder).load()
+    assert listing(folder) == before
+    assert CheckpointStore(folder).load(NEWEST, only=["note"]).keys() == {"note"}
+
+
+def test_a_damaged_file_is_not_taken_over_by_the_next_checkpoint(store):
+    path = store.directory / NEWEST / "frozen.safetensors"
+    path.write_bytes(flip(path.read_bytes(), 200, 300))
+    with pytest.warns(RuntimeWarning, match="set aside"), CheckpointStore(store.directory) as again:
+        again.load()
+        saved = again.save(TREE, step=3)
+        assert again.verify(saved) == []
 
 
 def test_a_file_that_is_gone_or_too_much_is_told(store):
@@ -197,8 +339,10 @@ def test_a_forged_manifest_is_refused(store, name):
 
 
 class Harmful:
+    """Makes a folder in the current one when it is unpickled."""
+
     def __reduce__(self):
-        return os.system, ("touch /tmp/callboard-was-executed",)
+        return os.mkdir, ("was-executed",)
 
 
 HOSTILE = {
@@ -212,7 +356,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_state_with_a_right_digest_is_refused(store, name):
+def test_a_hostile_state_with_a_right_digest_is_refused(store, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     data = HOSTILE[name]
     (store.directory / NEWEST / "state.json").write_bytes(data)
     forge(
@@ -223,30 +368,166 @@ def test_a_hostile_state_with_a_right_digest_is_refused(store, name):
     )
     with pytest.raises(FileFormatError):
         store.load(NEWEST)
-    assert not os.path.exists("/tmp/callboard-was-executed")  # noqa: PTH110 - just asked
+    assert os.listdir(tmp_path) == ["store"]  # noqa: PTH208 - nothing was executed
 
 
-def test_a_pickle_in_place_of_arrays_is_refused(store):
-    (store.directory / NEWEST / "weights.safetensors").write_bytes(HOSTILE["pickle"])
+@pytest.mark.parametrize("file", FILES)
+def test_a_pickle_in_place_of_a_file_is_refused(store, file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (store.directory / NEWEST / file).write_bytes(HOSTILE["pickle"])
     with pytest.raises(DamagedCheckpointError):
         store.load(NEWEST)
+    assert os.listdir(tmp_path) == ["store"]  # noqa: PTH208 - nothing was executed
+    pickle.loads(HOSTILE["pickle"])
+    assert (tmp_path / "was-executed").exists()  # as it would have been
+
+
+def test_a_pickle_with_a_right_digest_is_bytes_of_arrays_and_nothing_else(
+    store, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = store.directory / NEWEST / "weights.safetensors"
+    data = HOSTILE["pickle"] + bytes(path.stat().st_size - len(HOSTILE["pickle"]))
+    path.write_bytes(data)
+
+    def change(content):
+        entry = content["files"]["weights.safetensors"]
+        entry["digest"] = digest_of(data)
+        for each in entry["tensors"].values():
+            each["digest"] = digest_of(data[slice(*each["bytes"])])
+
+    forge(store, change)
+    assert not store.load(NEWEST)["weights"]["f4"].any()
+    assert os.listdir(tmp_path) == ["store"]  # noqa: PTH208 - nothing was executed
+
+
+VALUES = [None, True, -1, 2**70, 10**400, 1.5, "x", "weights/f4", [], {}, [[]], {"$array": []}]
+
+
+def places_in(node, path=()):
+    """Yield the path of everything in nested JSON."""
+    if path:
+        yield path
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from places_in(value, (*path, key))
+
+
+def put(content, path, value):
+    *above, key = path
+    for each in above:
+        content = content[each]
+    content[key] = value
+
+
+def test_any_value_anywhere_in_a_manifest_is_read_or_refused(store):
+    path = store.directory / NEWEST / "manifest.json"
+    data = path.read_bytes()
+    content = json.loads(data)
+    del content["digest"]
+    for place in places_in(content):
+        for value in VALUES:
+            path.write_bytes(data)
+            forge(store, lambda content: put(content, place, value))  # noqa: B023 - called at once
+            for only in ((), ("weights", "note")):
+                try:
+                    CheckpointStore(store.directory).checkpoints()
+                    store.load(NEWEST, only=only)
+                except FileFormatError:
+                    continue
+                except Exception as error:
+                    error.add_note(f"{place} is {value!r}, only={only}")
+                    raise
+
+
+def test_any_value_anywhere_in_a_state_is_read_or_refused(store):
+    path, manifest = (store.directory / NEWEST / name for name in ("state.json", "manifest.json"))
+    data, sealed = path.read_bytes(), manifest.read_bytes()
+    for place in places_in(json.loads(data)):
+        for value in VALUES:
+            content = json.loads(data)
+            put(content, place, value)
+            text = json.dumps(content).encode()
+            path.write_bytes(text)
+            manifest.write_bytes(sealed)
+            entry = {"size": len(text), "digest": digest_of(text)}
+            forge(store, lambda content: content["files"].update({"state.json": entry}))  # noqa: B023 - called at once
+            try:
+                store.load(NEWEST)
+            except FileFormatError:
+                continue
+            except Exception as error:
+                error.add_note(f"{place} is {value!r}")
+                raise
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory, as Linux has them")
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_beyond_memory_is_refused_before_it_is_read(store, file):
+    os.truncate(store.directory / NEWEST / file, 64 * 2**30)  # a hole: no block of it is used
+    script = (
+        "import resource, sys, warnings\n"
+        "from callboard.checkpoint import CheckpointStore\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))\n"
+        "with warnings.catch_warnings(record=True) as told:\n"
+        "    warnings.simplefilter('always')\n"
+        "    tree = CheckpointStore(sys.argv[1]).load()\n"
+        "print(tree['weights']['f4'][0, 0], len(told))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(store.directory)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "1.0 1\n", done.stderr
+
+
+def put_link(path, secret):
+    path.rename(secret)
+    path.symlink_to(secret)
+
+
+def put_pipe(path, secret):
+    path.unlink()
+    os.mkfifo(path)  # an open() of it would wait for ever
+
+
+def put_folder(path, secret):
+    path.unlink()
+    path.mkdir()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs links and pipes of Unix")
-def test_links_and_pipes_are_not_followed(store, tmp_path):
-    secret = tmp_path / "secret"
-    path = store.directory / NEWEST / "state.json"
-    secret.write_bytes(path.read_bytes())
-    path.unlink()
-    path.symlink_to(secret)
-    assert store.verify(NEWEST)  # although what it leads to is right
-    path.unlink()
-    os.mkfifo(path)  # an open() of it would wait for ever
+@pytest.mark.parametrize("put_there", [put_link, put_pipe, put_folder])
+@pytest.mark.parametrize("file", FILES)
+def test_only_files_are_read(store, tmp_path, file, put_there):
+    # Although what a link leads to is right.
+    put_there(store.directory / NEWEST / file, tmp_path / "secret")
     assert store.verify(NEWEST)
-    manifest = store.directory / NEWEST / "manifest.json"
-    manifest.unlink()
-    os.mkfifo(manifest)
-    assert store.verify(NEWEST)
+    with pytest.raises(DamagedCheckpointError):
+        store.load(NEWEST)
+    with (
+        CheckpointStore(store.directory) as fresh,
+        pytest.warns(RuntimeWarning, match="step-00000001 is used instead"),
+    ):
+        assert is_tree_of(fresh.load(), 1)
+        fresh.save(TREE, step=3)
+        assert [c.step for c in fresh.checkpoints()] == [1, 3]
+        fresh.clear()
+        fresh.remove_damaged()
+    assert (tmp_path / "secret").exists() == (put_there is put_link)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/", "..", ".", "step-00000001/../../outside"])
+def test_a_name_that_leads_elsewhere_is_no_checkpoint(store, name):
+    shutil.copytree(store.directory / NEWEST, store.directory.parent / "outside")
+    before = listing(store.directory.parent)
+    for act in (store.load, store.verify):
+        with pytest.raises((FileFormatError, LookupError)):
+            act(name)
+    assert listing(store.directory.parent) == before
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links of Unix")

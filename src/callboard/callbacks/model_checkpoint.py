@@ -106,7 +106,7 @@ class ModelCheckpoint(MonitorCallback):
                 self.filepath, retention, weights_only=save_weights_only
             )
             if save_on_exception:
-                self.on_interrupt = self._save_at_interruption  # type: ignore[method-assign] # below
+                self.on_interrupt = self._save_at_interruption  # type: ignore[method-assign] # only then
         elif save_on_exception or retention != Retention():
             raise ConfigurationError(
                 "save_top_k, keep_last, every_n_epochs, every_n_steps, every_seconds and "
@@ -151,6 +151,8 @@ class ModelCheckpoint(MonitorCallback):
         """Take note of the epochs done so far, as a run may begin with a later one."""
         if self._every.unit == "epoch":
             self._every.due(epoch=epoch)
+        if self._folder is not None:
+            self._folder.due(epoch=epoch)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save, if saving goes by epochs and one is due."""

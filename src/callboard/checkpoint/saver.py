@@ -37,7 +37,6 @@ class Saver:
         self._prepared = False
         self._preparing: Future[None] | None = None
         self._taken: tuple[object, Snapshot] | None = None
-        self._reported: BaseException | None = None
 
     @classmethod
     def of(cls, run: Run) -> Saver:
@@ -106,11 +105,10 @@ class Saver:
         if self._preparing is not None:
             self._preparing.result()
         writing, self._writing = self._writing, []
-        for future in writing:
-            error = future.exception()
-            if error is not None and error is not self._reported:
-                self._reported = error
-                raise error
+        errors = [future.exception() for future in writing]  # of all: none goes on behind our back
+        first = next(filter(None, errors), None)
+        if first is not None:
+            raise first
 
     def close(self) -> None:
         """Wait for what is being written, and end the thread."""
