@@ -307,3 +307,50 @@ def test_names_of_groups_that_are_no_file_names(store):
     files = [path.name for path in store.path(checkpoint).iterdir()]
     assert len(files) == 6
     assert not [name for name in files if name.startswith(".")]
+
+
+def test_pruning_never_removes_the_last_whole_one(tmp_path):
+    with CheckpointStore(tmp_path) as store:
+        save(store, 1, 2, 3)
+    for step in (2, 3):
+        (tmp_path / f"step-0000000{step}" / "weights.safetensors").write_bytes(b"damaged")
+    with CheckpointStore(tmp_path) as store:
+        assert [c.step for c in store.prune([last(1)])] == [2]
+    with pytest.warns(RuntimeWarning, match="step-00000003"):
+        assert CheckpointStore(tmp_path).load()["step"] == 1
+
+
+def test_trash_that_could_not_be_emptied_is_in_nobodys_way(tmp_path):
+    class Sticky(Disk):
+        broken = False
+
+        def remove(self, path):
+            if self.broken and ".trash" in str(path):
+                raise OSError(5, "Input/output error", str(path))
+            super().remove(path)
+
+    disk = Sticky()
+    with CheckpointStore(tmp_path, keep=[last(1)], disk=disk) as store:
+        save(store, 1)
+        disk.broken = True
+        with pytest.raises(OSError, match="Input/output error"):
+            save(store, 2)
+        disk.broken = False
+        save(store, 1, 2)
+        assert store.load()["step"] == 2
+    with CheckpointStore(tmp_path) as store:
+        save(store, 3)
+    assert not [name for name in names(tmp_path) if name.startswith(".trash")]
+
+
+def test_a_folder_of_the_users_inside_a_checkpoint_goes_with_it(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine.txt").touch()
+    with CheckpointStore(tmp_path / "s", keep=[last(1)]) as store:
+        checkpoint = store.save({"step": 1}, step=1)
+        (store.path(checkpoint) / "plots" / "a").mkdir(parents=True)
+        (store.path(checkpoint) / "plots" / "a" / "b.png").touch()
+        (store.path(checkpoint) / "link").symlink_to(tmp_path / "elsewhere")
+        save(store, 2)
+        assert [c.step for c in store.checkpoints()] == [2]
+    assert (tmp_path / "elsewhere" / "mine.txt").exists()

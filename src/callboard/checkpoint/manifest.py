@@ -26,6 +26,7 @@ SUMMARY_BYTES = 4096
 """So much of a manifest is read to list a checkpoint; the summary stands first."""
 
 _BASE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 _START, _SEAL = b'{"summary":', b',"digest":"'
 
 
@@ -113,7 +114,7 @@ class Manifest:
                 _checked_name(file): _entry_from_json(entry)
                 for file, entry in content["files"].items()
             }
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except _MALFORMED as error:
             raise FileFormatError(f"the manifest of {name} is none of ours: {error}") from error
         return cls(checkpoint, files)
 
@@ -130,7 +131,7 @@ class Manifest:
             text = head.decode(errors="replace")
             content, _ = json.JSONDecoder().raw_decode(text, len(_START))
             return _summary_from_json(content, name)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (*_MALFORMED, RecursionError) as error:
             raise FileFormatError(f"the manifest of {name} cannot be read: {error}") from error
 
 

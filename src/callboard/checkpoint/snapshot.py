@@ -220,11 +220,8 @@ def _memory(leaf: Leaf) -> object:
 
 
 def _stays(leaf: Leaf) -> bool:
-    return (
-        isinstance(leaf, np.ndarray)
-        and not leaf.flags.writeable
-        and not isinstance(leaf.base, np.ndarray)
-    )
+    """Say whether an array is a constant: read-only, and no window on somebody else's memory."""
+    return isinstance(leaf, np.ndarray) and leaf.flags.owndata and not leaf.flags.writeable
 
 
 def _copied(leaf: Leaf) -> np.ndarray[Any, Any]:

@@ -89,6 +89,7 @@ class CheckpointStore:
         self._disk = disk or Disk()
         self._clock = clock
         self._known: dict[str, Checkpoint] = {}
+        self._whole: set[str] = set()  # written or verified by this object
         self._previous: Manifest | None = None
         self._open: contextlib.ExitStack | None = None
         self._mutex = threading.RLock()
@@ -173,6 +174,7 @@ class CheckpointStore:
                     self._set_aside(damaged, name)
                     # Verified, so unchanged files of it may be taken over.
                     self._previous = self._manifest(name)
+                    self._whole.add(name)
                     return self._previous.checkpoint, tree
         if not damaged:
             raise NoCheckpointError(f"there is no checkpoint in {str(self.directory)!r}")
@@ -365,6 +367,7 @@ class CheckpointStore:
                     self._remove_folder(temporary)
                 raise
             self._previous = manifest
+            self._whole.add(checkpoint.name)
             self._known[checkpoint.name] = checkpoint
             self._point("last", checkpoint)
             if self.best is not None:
@@ -387,9 +390,20 @@ class CheckpointStore:
             again = [c for c in saved if newest[c.step] != c.name]  # saved anew since
             current = [c for c in saved if newest[c.step] == c.name]
             gone = again + surplus(current, self.keep if rules is None else rules)
+            if saved and saved[-1].name not in self._whole:
+                gone = self._without_the_last_whole(saved, gone)
             if not dry:
                 self._remove(gone)
             return sorted(gone, key=lambda checkpoint: checkpoint.number)
+
+    def _without_the_last_whole(
+        self, saved: Sequence[Checkpoint], gone: list[Checkpoint]
+    ) -> list[Checkpoint]:
+        """Return what may go: not the newest one that is whole, as newer ones may be damaged."""
+        for checkpoint in reversed(saved):
+            if not self.verify(checkpoint):
+                return [each for each in gone if each is not checkpoint]
+        return gone
 
     def remove_damaged(self, *, dry: bool = False) -> list[Path]:
         """Remove the checkpoints that were set aside as damaged; return their folders.
@@ -446,6 +460,7 @@ class CheckpointStore:
         if self._open is not None:
             return
         self._disk.make_folder(self.directory)
+        self._disk.sync_folder(self.directory.parent)  # it may have been made by one who was killed
         with contextlib.ExitStack() as opening:
             opening.enter_context(self._disk.locked(self.directory / _LOCK))
             for name in self._disk.names(self.directory):
@@ -526,8 +541,11 @@ class CheckpointStore:
         trash = []
         for checkpoint in checkpoints:
             target = self.directory / f".trash-{checkpoint.name}"
+            while self._disk.is_folder(target):  # which could not be emptied
+                target = target.with_name(f"{target.name}-")
             self._disk.rename(self.directory / checkpoint.name, target)
             self._known.pop(checkpoint.name, None)
+            self._whole.discard(checkpoint.name)
             trash.append(target)
         if trash:
             self._disk.sync_folder(self.directory)
@@ -535,11 +553,12 @@ class CheckpointStore:
             self._remove_folder(folder)
 
     def _remove_folder(self, folder: Path) -> None:
+        """Remove a folder with all that is in it; of a link the link alone."""
         if not self._disk.is_folder(folder):
             self._disk.remove(folder)
             return
         for name in self._disk.names(folder):
-            self._disk.remove(folder / name)
+            self._remove_folder(folder / name)
         self._disk.remove_folder(folder)
 
 
