@@ -131,7 +131,9 @@ class Systems:
         self.saver.save(self.store)
         stalled = time.perf_counter() - begin
         self.saver.wait()
-        return stalled, time.perf_counter() - begin
+        durable = time.perf_counter() - begin
+        self.saver.wait_for_all()
+        return stalled, durable
 
     def torch_save(self) -> Times:
         path = self.folder / "model.pt"

@@ -1,12 +1,21 @@
 """A folder of checkpoints."""
 
+import contextlib
 import json
 import multiprocessing
+import re
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from callboard import ConfigurationError, DamagedCheckpointError, NoCheckpointError
 from callboard._core.fs import Disk
@@ -354,3 +363,176 @@ def test_a_folder_of_the_users_inside_a_checkpoint_goes_with_it(tmp_path):
         save(store, 2)
         assert [c.step for c in store.checkpoints()] == [2]
     assert (tmp_path / "elsewhere" / "mine.txt").exists()
+
+
+# ---- what cannot come back is not saved ----------------------------------------------------------
+
+NUMBERS = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.booleans() | st.none()
+LEAVES = NUMBERS | st.text(max_size=4) | st.binary(max_size=4)
+ARRAYS = hnp.arrays(
+    st.sampled_from([np.dtype(code) for code in ("bool", "<i4", "<f2", "<f8")]),
+    hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3),
+)
+KEYS = st.text(max_size=3) | st.sampled_from(
+    ["/", "..", "CON", "a" * 300, "manifest.json", "$array"]
+)
+TREES = st.dictionaries(
+    KEYS,
+    st.recursive(
+        LEAVES | ARRAYS,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.lists(inner, max_size=3).map(tuple)
+            | st.dictionaries(KEYS, inner, max_size=3)
+            | st.dictionaries(st.integers(), inner, max_size=3)
+        ),
+        max_leaves=8,
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(TREES)
+def test_any_tree_comes_back_from_a_file_and_is_whole(tree):
+    with tempfile.TemporaryDirectory() as folder, CheckpointStore(folder) as store:
+        checkpoint = store.save(tree, step=1)
+        assert CheckpointStore(folder).verify(checkpoint) == []
+        np.testing.assert_equal(CheckpointStore(folder).load(), tree)
+        inside = {path.parent for path in Path(folder).rglob("*.*") if path.is_file()}
+        assert inside == {Path(folder), store.path(checkpoint)}
+
+
+@pytest.mark.parametrize("container", [list, tuple, dict], ids=["lists", "tuples", "dicts"])
+@pytest.mark.parametrize("depth", [20, 60, 300])
+def test_what_is_nested_too_deep_to_be_read_is_not_saved(store, container, depth):
+    tree = {"x": 1}
+    for _ in range(depth):
+        tree = {"x": tree} if container is dict else {"x": container([tree])}
+    try:
+        store.save(tree, step=1)
+    except (TypeError, ValueError):
+        assert depth > 20
+        assert not store.checkpoints()
+    else:
+        assert CheckpointStore(store.directory).load() == tree
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"step": -1},
+        {"step": 1, "epoch": -1},
+        {"step": 1.5},
+        {"step": "3"},
+        {"step": 1, "epoch": 0.5},
+    ],
+    ids=str,
+)
+def test_counts_that_are_none_are_errors_that_say_what_was_given(store, given):
+    wrong = next(value for value in given.values() if value != 1)
+    with pytest.raises((TypeError, ValueError), match=f"(step|epoch).*{re.escape(repr(wrong))}"):
+        store.save({"a": 1}, **given)
+    assert not store.directory.exists() or names(store.directory) == [".lock"]
+
+
+def test_numbers_of_numpy_are_counts_and_metrics_too(store):
+    store.save(
+        {"a": 1},
+        step=np.int64(3),
+        epoch=np.int32(2),
+        metrics={"loss": np.float32(0.5), "accuracy": np.float64(1), "count": 3},
+    )
+    (found,) = CheckpointStore(store.directory).checkpoints()
+    assert (found.step, found.epoch) == (3, 2)
+    assert found.metrics == {"loss": 0.5, "accuracy": 1.0, "count": 3.0}
+
+
+# ---- who writes ----------------------------------------------------------------------------------
+
+
+def test_the_file_of_the_lock_is_removed_while_it_is_held(tmp_path):
+    held, removed = [], []
+
+    class Watched(Disk):
+        @contextlib.contextmanager
+        def locked(self, path):
+            with super().locked(path):
+                held.append(path)
+                yield
+                held.remove(path)
+
+        def remove(self, path):
+            if path.name == ".lock":
+                removed.append(held == [path])
+            super().remove(path)
+
+    store = CheckpointStore(tmp_path / "s", disk=Watched())
+    save(store, 1)
+    store.clear()
+    assert removed == [True]  # otherwise it may be another process's by then
+
+
+def test_another_reader_in_the_process_does_not_disturb_a_save(tmp_path):
+    with CheckpointStore(tmp_path) as store:
+        save(store, 1, 2)
+    (tmp_path / "step-00000002" / "state.json").write_bytes(b"damaged")
+
+    class Reading(Disk):
+        def create(self, path, *, direct=False):
+            if path.name == "manifest.json":  # in the middle of the save
+                with pytest.warns(RuntimeWarning, match="step-00000001 is used instead"):
+                    assert CheckpointStore(tmp_path).load()["step"] == 1
+            return super().create(path, direct=direct)
+
+    with CheckpointStore(tmp_path, disk=Reading()) as store:
+        save(store, 3)
+        assert store.load()["step"] == 3
+
+
+def test_another_reader_in_the_process_leaves_the_folder_locked(tmp_path, monkeypatch):
+    monkeypatch.setattr("callboard._core.fs._LOCK_PATIENCE_S", 0.05)
+    with CheckpointStore(tmp_path) as store:
+        save(store, 1, 2)
+        (tmp_path / "step-00000002" / "state.json").write_bytes(b"damaged")
+        with pytest.warns(RuntimeWarning, match="step-00000001 is used instead"):
+            CheckpointStore(tmp_path).load()
+        other = (
+            "import sys; from callboard._core import fs; fs._LOCK_PATIENCE_S = 0\n"
+            "from callboard.checkpoint import CheckpointStore\n"
+            "try: CheckpointStore(sys.argv[1]).save({'step': 3}, step=3)\n"
+            "except BlockingIOError: print('refused')\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", other, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stdout == "refused\n"
+
+
+def test_a_store_that_was_closed_writes_again(tmp_path):
+    store = CheckpointStore(tmp_path)
+    save(store, 1)
+    store.close()
+    with CheckpointStore(tmp_path) as other:
+        save(other, 2)
+    save(store, 3)
+    assert [c.step for c in store.checkpoints()] == [1, 2, 3]
+    assert [c.number for c in store.checkpoints()] == [1, 2, 3]
+    store.close()
+
+
+def test_links_are_made_to_the_newest_after_another_store_has_written(tmp_path):
+    frozen = {"f": np.arange(1000.0)}
+    store = CheckpointStore(tmp_path, keep=[last(1)])
+    store.save({"frozen": frozen}, step=1)
+    store.close()
+    with CheckpointStore(tmp_path, keep=[last(1)]) as other:
+        other.save({"frozen": {"f": frozen["f"] + 1}}, step=2)
+    store.save({"frozen": frozen}, step=3)  # what it would be linked to is gone
+    assert not store.verify(store.last)
+    np.testing.assert_array_equal(store.load()["frozen"]["f"], frozen["f"])
+    store.close()

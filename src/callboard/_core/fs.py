@@ -37,6 +37,7 @@ BLOCK = 4096
 """Bytes that memory, offsets and lengths must be multiples of, to be written past the cache."""
 
 _LOCK_PATIENCE_S = 5.0
+_held: set[Path] = set()
 
 
 def create(path: Path) -> BinaryIO:
@@ -112,7 +113,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def sync(file: BinaryIO) -> None:
     """Return when the file's content is on the disk, not only in the system's cache."""
     file.flush()
-    _sync_descriptor(file.fileno())
+    with naming(file.name):
+        _sync_descriptor(file.fileno())
+
+
+@contextlib.contextmanager
+def naming(path: object) -> Iterator[None]:
+    """Put a path into errors of the operating system, which knows an open file by a number."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _sync_descriptor(descriptor: int) -> None:
@@ -162,7 +173,8 @@ def _sync_directory(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -261,18 +273,33 @@ class Disk:
             path: A file to lock, made if needed. File systems without locks go without.
 
         Raises:
-            BlockingIOError: If another process holds it for longer than it takes to end.
+            BlockingIOError: If another process holds it for longer than it takes to end, or this
+                process holds it already.
         """
         locks = _locks()
         if locks is None:
             yield
             return
+        resolved = path.resolve()
+        if resolved in _held:  # the system would grant it, and take it away at the first closing
+            raise BlockingIOError(
+                errno.EAGAIN,
+                "this process writes to this folder already; close the first or use another",
+                str(path.parent),
+            )
         # Not closed while it is held: a second opening and closing of the file would let it go.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_FOLLOW, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_FOLLOW
+        descriptor = os.open(path, flags, 0o666)
         try:
             _lock(locks, descriptor, path)
+            while not _is_at(descriptor, path):  # removed by its holder while we waited
+                os.close(descriptor)
+                descriptor = os.open(path, flags, 0o666)
+                _lock(locks, descriptor, path)
+            _held.add(resolved)
             yield
         finally:
+            _held.discard(resolved)
             os.close(descriptor)
 
 
@@ -295,7 +322,7 @@ class _LocalFile:
 
     def _write(self, view: memoryview) -> None:
         while len(view):
-            with self._naming():
+            with naming(self._path):
                 try:
                     written = os.write(self._descriptor, view)
                 except OSError as error:
@@ -318,19 +345,19 @@ class _LocalFile:
         self._direct = False
 
     def sync(self) -> None:
-        with self._naming():
+        with naming(self._path):
             _sync_descriptor(self._descriptor)
 
     def close(self) -> None:
         os.close(self._descriptor)
 
-    @contextlib.contextmanager
-    def _naming(self) -> Iterator[None]:
-        """Put the path into errors of the operating system, which knows the file by a number."""
-        try:
-            yield
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Say whether an open file is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _locks() -> ModuleType | None:

@@ -88,7 +88,9 @@ class Manifest:
     def encoded(self) -> bytes:
         """Return the content of ``manifest.json``."""
         files = {name: _entry_to_json(entry) for name, entry in self.files.items()}
-        body = _START + _json(_summary_to_json(self.checkpoint))
+        summary = _json(_summary_to_json(self.checkpoint))
+        # Sealed by itself: it is read alone, to find the newest and the best.
+        body = _START + summary + b',"seal":"' + digest_of(summary).encode() + b'"'
         body += b',"files":' + _json(files)
         return body + _SEAL + digest_of(body).encode() + b'"}\n'
 
@@ -120,16 +122,18 @@ class Manifest:
 
     @staticmethod
     def summary(head: bytes, name: str) -> Checkpoint:
-        """Read the summary alone, from the first bytes of a manifest; nothing is verified.
+        """Read the summary alone, from the first bytes of a manifest.
 
         Raises:
-            FileFormatError: If there is none.
+            FileFormatError: If there is none, or one byte of it is another.
         """
         try:
             if not head.startswith(_START):
-                raise ValueError("it does not begin with a summary")  # noqa: TRY301 - told below
-            text = head.decode(errors="replace")
-            content, _ = json.JSONDecoder().raw_decode(text, len(_START))
+                raise ValueError("it does not begin with a summary")
+            summary, seal, rest = head[len(_START) :].partition(b',"seal":"')
+            if not seal or rest[:32] != digest_of(summary).encode():
+                raise ValueError("its summary is damaged")
+            content = strict_json.loads(summary, f"the summary of {name}")
             return _summary_from_json(content, name)
         except (*_MALFORMED, RecursionError) as error:
             raise FileFormatError(f"the manifest of {name} cannot be read: {error}") from error
@@ -194,8 +198,15 @@ def _entry_from_json(content: Mapping[str, Any]) -> FileEntry:
             raise ValueError(f"the array {name!r} is not within its file")
         if end - begin != math.prod(shape) * dtype_of(place.code).itemsize:
             raise ValueError(f"the array {name!r} has not the bytes of its shape")
-        tensors[name] = TensorEntry(tensor["path"], place, tensor["digest"])
-    return FileEntry(size, content["digest"], tensors, content.get("aliases", {}))
+        tensors[name] = TensorEntry(_text(tensor["path"]), place, _text(tensor["digest"]))
+    aliases = {_text(alias): _text(path) for alias, path in content.get("aliases", {}).items()}
+    return FileEntry(size, _text(content["digest"]), tensors, aliases)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _count(value: object) -> int:

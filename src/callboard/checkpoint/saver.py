@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from callboard._core import frameworks
 from callboard.checkpoint.keep import Checkpoint
@@ -33,7 +34,8 @@ class Saver:
         self._run = run
         self._buffers = Buffers(frameworks.source_of)
         self._pool = ThreadPoolExecutor(1, "callboard-save")
-        self._writing: list[Future[Checkpoint]] = []
+        self._writing: list[Future[Any]] = []
+        self._pruning: list[Future[Any]] = []
         self._prepared = False
         self._preparing: Future[None] | None = None
         self._taken: tuple[object, Snapshot] | None = None
@@ -95,6 +97,8 @@ class Saver:
                 self._write, store, snapshot, run.progress.step, done, dict(metrics or {}), began
             )
         )
+        # After it, and not waited for: removing a large file takes as long as writing a small one.
+        self._pruning.append(self._pool.submit(self._reporting, store.prune))
 
     def wait(self) -> None:
         """Return when everything is written.
@@ -105,15 +109,23 @@ class Saver:
         if self._preparing is not None:
             self._preparing.result()
         writing, self._writing = self._writing, []
-        errors = [future.exception() for future in writing]  # of all: none goes on behind our back
+        done = [future for future in self._pruning if future.done()]
+        self._pruning = [future for future in self._pruning if future not in done]
+        errors = [future.exception() for future in (*writing, *done)]
         first = next(filter(None, errors), None)
         if first is not None:
             raise first
 
+    def wait_for_all(self) -> None:
+        """Return when what is to be removed is, too."""
+        self._writing += self._pruning
+        self._pruning = []
+        self.wait()
+
     def close(self) -> None:
-        """Wait for what is being written, and end the thread."""
+        """Wait for what is being written and removed, and end the thread."""
         try:
-            self.wait()
+            self.wait_for_all()
         finally:
             self._pool.shutdown()
             self._run.saver = None
@@ -127,11 +139,16 @@ class Saver:
         metrics: Mapping[str, float],
         began: float,
     ) -> Checkpoint:
-        try:
-            checkpoint = store.write(snapshot, step=step, epoch=epoch, metrics=metrics)
-        except BaseException:
-            self._run.at_boundary(self.wait)
-            raise
+        write = functools.partial(store.write, snapshot, step=step, epoch=epoch, metrics=metrics)
+        checkpoint: Checkpoint = self._reporting(write)
         boundary = self._run.boundary
         boundary.save_s = max(boundary.save_s or 0.0, time.perf_counter() - began)
         return checkpoint
+
+    def _reporting(self, action: Callable[[], Any]) -> Any:
+        """Do something in the thread; have its error raised at the run's next boundary."""
+        try:
+            return action()
+        except BaseException:
+            self._run.at_boundary(self.wait)
+            raise

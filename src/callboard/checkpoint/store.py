@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from callboard._core.errors import (
+    ConfigurationError,
     DamagedCheckpointError,
     FileFormatError,
     NoCheckpointError,
@@ -191,7 +193,7 @@ class CheckpointStore:
             NoCheckpointError: If it is not there.
         """
         name = self.path(checkpoint).name
-        if not self._disk.is_folder(self.directory / name):
+        if not _NAME.fullmatch(name) or not self._disk.is_folder(self.directory / name):
             raise self._missing(name)
         try:
             manifest = self._manifest(name)
@@ -236,9 +238,11 @@ class CheckpointStore:
 
     def _manifest(self, name: str) -> Manifest:
         folder = self.directory / name
-        if not self._disk.is_folder(folder):
+        if not _NAME.fullmatch(name) or not self._disk.is_folder(folder):
             raise self._missing(name)
         try:
+            if self._disk.size(folder / _MANIFEST) > strict_json.MAX_BYTES:
+                raise DamagedCheckpointError(f"the manifest of {name} is larger than any is")
             with self._disk.open(folder / _MANIFEST) as file:
                 data = file.read()
         except OSError as error:
@@ -273,7 +277,7 @@ class CheckpointStore:
                 parts = strict_json.loads(text, f"the state of {name}")
                 text = json.dumps({key: parts[key] for key in only if key in parts}).encode()
             return join(text, arrays, revived, f"the state of {name}")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise DamagedCheckpointError(f"the state of {name} cannot be read: {error}") from error
 
     def _content(self, name: str, file: str, entry: FileEntry) -> np.ndarray[Any, Any]:
@@ -285,7 +289,12 @@ class CheckpointStore:
                 raise DamagedCheckpointError(
                     f"{name}/{file} has {size} bytes, and was saved with {entry.size}"
                 )
-            content = np.empty(size, np.uint8)
+            try:
+                content = np.empty(size, np.uint8)
+            except MemoryError as error:
+                raise DamagedCheckpointError(
+                    f"{name}/{file} has {size} bytes, more than this machine has memory for"
+                ) from error
             with self._disk.open(path) as opened:
                 filled = 0
                 while count := opened.readinto(content.data[filled:]):  # type: ignore[attr-defined] # of every file
@@ -337,21 +346,27 @@ class CheckpointStore:
 
         Raises:
             TypeError: For what cannot be saved.
+            ConfigurationError: If ``step`` or ``epoch`` is no count.
             OSError: If it cannot be written; the checkpoints before are still there.
         """
         snapshot = Buffers().snapshot(tree)
-        return self.write(snapshot, step=step, epoch=epoch, metrics=metrics or {})
+        with self._mutex:
+            saved = self.write(snapshot, step=step, epoch=epoch, metrics=metrics or {})
+            self.prune()
+            return saved
 
     def write(
         self, snapshot: Snapshot, *, step: int, epoch: int, metrics: Mapping[str, float]
     ) -> Checkpoint:
-        """Write a snapshot, as ``save`` does."""
+        """Write a snapshot as ``save`` does, and remove nothing; ``prune`` does that."""
+        step, epoch = _count(step, "step"), _count(epoch, "epoch")
         with self._mutex:
             if not self._disk.is_folder(self.directory):  # someone has removed it meanwhile
                 self.close()
             self._begin()
+            self._sweep()
             number = 1 + max((c.number for c in self.checkpoints()), default=0)
-            finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+            finite = {n: float(value) for n, value in metrics.items() if math.isfinite(value)}
             checkpoint = Checkpoint(
                 self._free_name(step), number, step, epoch, finite, self._clock()
             )
@@ -372,7 +387,6 @@ class CheckpointStore:
             self._point("last", checkpoint)
             if self.best is not None:
                 self._point("best", self.best)
-            self.prune()
             return checkpoint
 
     def prune(self, rules: Sequence[Rule] | None = None, *, dry: bool = False) -> list[Checkpoint]:
@@ -428,14 +442,12 @@ class CheckpointStore:
             # The newest goes last: if this is cut off, what is left is still the right one.
             self._remove(self.checkpoints())
             self._previous = None
-            for name in ("last.json", "best.json"):
+            for name in ("last.json", "best.json", _LOCK):  # the lock is held until the end
                 with contextlib.suppress(FileNotFoundError):
                     self._disk.remove(self.directory / name)
-            self.close()
-            with contextlib.suppress(FileNotFoundError):
-                self._disk.remove(self.directory / _LOCK)
             with contextlib.suppress(OSError):  # something of the user's is in it
                 self._disk.remove_folder(self.directory)
+            self.close()
 
     def close(self) -> None:
         """Let other processes write to the folder."""
@@ -463,10 +475,14 @@ class CheckpointStore:
         self._disk.sync_folder(self.directory.parent)  # it may have been made by one who was killed
         with contextlib.ExitStack() as opening:
             opening.enter_context(self._disk.locked(self.directory / _LOCK))
-            for name in self._disk.names(self.directory):
-                if _LEFTOVER.fullmatch(name):
-                    self._remove_folder(self.directory / name)
+            self._sweep()
             self._open = opening.pop_all()
+
+    def _sweep(self) -> None:
+        """Remove what was left half written or half removed."""
+        for name in self._disk.names(self.directory):
+            if _LEFTOVER.fullmatch(name):
+                self._remove_folder(self.directory / name)
 
     def _free_name(self, step: int) -> str:
         name, generation = f"step-{step:08d}", 1
@@ -560,6 +576,12 @@ class CheckpointStore:
         for name in self._disk.names(folder):
             self._remove_folder(folder / name)
         self._disk.remove_folder(folder)
+
+
+def _count(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise ConfigurationError(f"{name} must be a whole number, 0 or more; got {value!r}")
+    return int(value)
 
 
 def _entry(image: FileImage) -> FileEntry:

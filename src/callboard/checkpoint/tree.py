@@ -82,31 +82,39 @@ class _Splitting:
         self.arrays: dict[str, Leaf] = {}
         self._source_of = source_of
 
-    def plain(self, node: Any, path: str) -> Any:
-        """Return a part of the tree as JSON values."""
+    def plain(self, node: Any, path: str, depth: int = 0) -> Any:
+        """Return a part of the tree as JSON values, for so many levels below its top."""
         if node is None or isinstance(node, str | bool | int):
             return node
         if isinstance(node, np.ndarray | np.generic):
             return self._of_array(node, path)
         if isinstance(node, float):  # JSON has no NaN
             return float(node) if math.isfinite(node) else {_FLOAT: str(node)}
-        if isinstance(node, Mapping):
-            return self._of_mapping(node, path)
-        if isinstance(node, list | tuple):
-            values = [self.plain(value, _below(path, str(i))) for i, value in enumerate(node)]
-            return values if isinstance(node, list) else {_TUPLE: values}
+        if isinstance(node, Mapping | list | tuple):
+            if depth > strict_json.MAX_DEPTH - 4:  # of what would not be read
+                raise TypeError(f"the state is nested too deep, at {path[:80]}...")
+            return self._of_container(node, path, depth)
         return self._of_other(node, path)
+
+    def _of_container(self, node: Any, path: str, depth: int) -> Any:
+        if isinstance(node, Mapping):
+            return self._of_mapping(node, path, depth)
+        below = depth + (1 if isinstance(node, list) else 2)
+        values = [self.plain(value, _below(path, str(i)), below) for i, value in enumerate(node)]
+        return values if isinstance(node, list) else {_TUPLE: values}
 
     def _of_array(self, node: np.ndarray[Any, Any] | np.generic, path: str) -> dict[str, str]:
         self.arrays[path] = np.asarray(node)
         return {_ARRAY: path} if isinstance(node, np.ndarray) else {_ARRAY: path, _KIND: _SCALAR}
 
-    def _of_mapping(self, node: Mapping[Any, Any], path: str) -> dict[str, Any]:
+    def _of_mapping(self, node: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
         texts = [str(key) for key in node]
         if len(set(texts)) < len(texts):
             raise TypeError(f"{path or 'the state'} has keys that read the same: {list(node)!r}")
-        values = [self.plain(node[key], _below(path, str(key))) for key in node]
-        if all(type(key) is str for key in node) and not _MARKS.intersection(texts):
+        plain = all(type(key) is str for key in node) and not _MARKS.intersection(texts)
+        below = depth + (1 if plain else 3)
+        values = [self.plain(node[key], _below(path, str(key)), below) for key in node]
+        if plain:
             return dict(zip(texts, values, strict=True))
         keys = [self.plain(key, "a key") for key in node]
         return {_ITEMS: [list(pair) for pair in zip(keys, values, strict=True)]}
