@@ -82,6 +82,7 @@ class Systems:
             "safetensors + fsync": self.safetensors,
             "dcp.async_save": self.dcp_async,
         }
+        os.environ.setdefault("KERAS_BACKEND", "torch")
         for name, package, method in (
             ("Orbax async", "orbax", self.orbax),
             ("Keras save_weights", "keras", self.keras),
