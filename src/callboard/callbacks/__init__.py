@@ -1,9 +1,9 @@
 """Keras's callbacks, under Keras's names, for every training loop."""
 
 from callboard._core.callback import Callback as Callback
-from callboard._core.dispatch import CallbackList as CallbackList
 from callboard._core.history import History as History
 from callboard.callbacks.backup_and_restore import BackupAndRestore as BackupAndRestore
+from callboard.callbacks.callback_list import CallbackList as CallbackList
 from callboard.callbacks.csv_logger import CSVLogger as CSVLogger
 from callboard.callbacks.early_stopping import EarlyStopping as EarlyStopping
 from callboard.callbacks.lambda_callback import LambdaCallback as LambdaCallback
