@@ -14,6 +14,7 @@ from callboard.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpo
 from callboard.callbacks.monitor_callback import MonitorCallback as MonitorCallback
 from callboard.callbacks.progbar_logger import ProgbarLogger as ProgbarLogger
 from callboard.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau as ReduceLROnPlateau
+from callboard.callbacks.remote_monitor import RemoteMonitor as RemoteMonitor
 from callboard.callbacks.tensorboard import TensorBoard as TensorBoard
 from callboard.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN
 
@@ -30,6 +31,7 @@ __all__ = [
     "MonitorCallback",
     "ProgbarLogger",
     "ReduceLROnPlateau",
+    "RemoteMonitor",
     "TensorBoard",
     "TerminateOnNaN",
 ]
