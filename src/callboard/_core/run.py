@@ -422,6 +422,11 @@ class Run:
             callback.resumed()
 
     @property
+    def is_over(self) -> bool:
+        """Whether the run has ended, in whatever way."""
+        return self._ended
+
+    @property
     def is_done(self) -> bool:
         """Whether all its epochs are done."""
         return self.next_epoch >= self.epoch_count and not self.in_epoch
