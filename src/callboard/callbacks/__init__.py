@@ -15,6 +15,7 @@ from callboard.callbacks.monitor_callback import MonitorCallback as MonitorCallb
 from callboard.callbacks.progbar_logger import ProgbarLogger as ProgbarLogger
 from callboard.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau as ReduceLROnPlateau
 from callboard.callbacks.remote_monitor import RemoteMonitor as RemoteMonitor
+from callboard.callbacks.swap_ema_weights import SwapEMAWeights as SwapEMAWeights
 from callboard.callbacks.tensorboard import TensorBoard as TensorBoard
 from callboard.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN
 
@@ -32,6 +33,7 @@ __all__ = [
     "ProgbarLogger",
     "ReduceLROnPlateau",
     "RemoteMonitor",
+    "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",
 ]

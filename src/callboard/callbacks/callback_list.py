@@ -106,7 +106,11 @@ class CallbackList(dispatch.CallbackList):
             self._trainable = NoModel()
             self._trainable.model = model
         self.model = self._trainable.model
-        self.each("set_model", self.model)
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):  # its ``set_model`` is called when a run begins
+                callback.model = self.model
+            else:
+                callback.set_model(self.model)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Say ``epochs``, ``steps``, ``verbose`` and others, and tell the callbacks."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from callboard._core.callback import Callback
 from callboard._core.hosted import HostedRun
 from callboard._core.logs import Logs
 
@@ -22,9 +21,6 @@ class RunByHand(HostedRun):
         ended: Called when the run is over.
         **options: As of :class:`HostedRun`.
     """
-
-    progress_display: ClassVar[type[Callback] | None] = None
-    backup: ClassVar[type[Callback] | None] = None
 
     def __init__(
         self, params: Mapping[str, Any], ended: Callable[[], None], **options: Any
