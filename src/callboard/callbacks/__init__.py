@@ -12,6 +12,7 @@ from callboard.callbacks.learning_rate_scheduler import (
 )
 from callboard.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from callboard.callbacks.monitor_callback import MonitorCallback as MonitorCallback
+from callboard.callbacks.orbax_checkpoint import OrbaxCheckpoint as OrbaxCheckpoint
 from callboard.callbacks.progbar_logger import ProgbarLogger as ProgbarLogger
 from callboard.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau as ReduceLROnPlateau
 from callboard.callbacks.remote_monitor import RemoteMonitor as RemoteMonitor
@@ -30,6 +31,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "MonitorCallback",
+    "OrbaxCheckpoint",
     "ProgbarLogger",
     "ReduceLROnPlateau",
     "RemoteMonitor",
