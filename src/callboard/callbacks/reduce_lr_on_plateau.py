@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from callboard._core.errors import ConfigurationError
@@ -68,11 +69,12 @@ class ReduceLROnPlateau(MonitorCallback):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
-        self.factor = number(factor, "factor")
-        if not 0.0 < factor < 1.0:
+        is_number = isinstance(factor, Real) and not isinstance(factor, bool)
+        if not is_number or not 0.0 < factor < 1.0:
             raise ConfigurationError(
                 f"factor must lie between 0 and 1, both excluded; got {factor!r}"
             )
+        self.factor = factor
         self.verbose = verbosity(verbose)
         self.cooldown = whole(cooldown, "cooldown", unit="epochs")
         self.min_lr = number(min_lr, "min_lr", least=0.0)
