@@ -23,6 +23,8 @@ def recorded_activations(model: Any, inputs: Any) -> dict[str, Any]:
     Returns:
         The outputs of all innermost layers, by the layer's path, in the order of the calls.
     """
+    if not model.built:
+        model(inputs, training=False)  # building it calls layers without values
     found: dict[str, Any] = {}
     layers = [
         layer

@@ -62,7 +62,7 @@ class KerasTrainable:
         Raises:
             UnsupportedError: If there is none.
         """
-        optimizer = self._optimizer or getattr(self.raw, "optimizer", None)
+        optimizer = self._known_optimizer()
         if optimizer is None:
             raise UnsupportedError(
                 "this needs the optimizer (learning rate), and there is none; compile the model "
@@ -93,7 +93,7 @@ class KerasTrainable:
     @property
     def rate_controller(self) -> str:
         """Name of the optimizer's own schedule, or an empty string."""
-        optimizer = self._optimizer or getattr(self.raw, "optimizer", None)
+        optimizer = self._known_optimizer()
         return "" if optimizer is None else Rate(optimizer).schedule
 
     def weights(self, into: Arrays | None = None) -> Arrays:
@@ -179,7 +179,7 @@ class KerasTrainable:
     def state_dict(self) -> dict[str, Any]:
         """Return variables, those of random generators included, and the optimizer's."""
         state = {name: _owned(part) for name, part in self._parts().items()}
-        optimizer = self._optimizer or self.raw.optimizer
+        optimizer = self._known_optimizer()
         if optimizer is not None:
             state["optimizer"] = _owned(by_path(optimizer.variables))
         return state
@@ -190,7 +190,7 @@ class KerasTrainable:
         Raises:
             DataError: If it is the state of another model or optimizer; then nothing is changed.
         """
-        optimizer = self._optimizer or self.raw.optimizer
+        optimizer = self._known_optimizer()
         if ("optimizer" in state) != (optimizer is not None):
             has = "has" if "optimizer" in state else "has not"
             raise DataError(
@@ -219,6 +219,9 @@ class KerasTrainable:
 
     def unguard(self) -> None:
         """There was no guard."""
+
+    def _known_optimizer(self) -> Any:
+        return self._optimizer or getattr(self.raw, "optimizer", None)
 
     def _parts(self) -> dict[str, dict[str, Any]]:
         """Return the variables by name, those of frozen layers apart."""
