@@ -158,9 +158,6 @@ def test_an_epoch_of_unknown_length_is_expected_to_be_as_long_as_the_one_before(
 
 
 def test_a_run_that_goes_on_in_an_epoch_is_drawn_from_where_it_was(display, clock, tmp_path):
-    class Stops(Exception):
-        pass
-
     def train(fail_at):
         with Run(verbose=1, directory=tmp_path) as run:
             for _ in run.epochs():
@@ -168,9 +165,9 @@ def test_a_run_that_goes_on_in_an_epoch_is_drawn_from_where_it_was(display, cloc
                     run.log(loss=0.5)
                     clock[0] += 1.0
                     if i == fail_at:
-                        raise Stops
+                        raise KeyboardInterrupt
 
-    with pytest.raises(Stops):
+    with pytest.raises(KeyboardInterrupt):
         train(3)
     display.shown.clear()
     train(None)

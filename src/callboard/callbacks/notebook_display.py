@@ -6,6 +6,7 @@ import html
 import sys
 from typing import Any
 
+from callboard._core.errors import UnsupportedError
 from callboard.callbacks.progress_line import ProgressLine
 
 __all__ = ["NotebookDisplay", "in_notebook"]
@@ -17,12 +18,17 @@ class NotebookDisplay:
     """An output of a notebook's cell that is updated in place: HTML, and text where that is not.
 
     Raises:
-        UnsupportedError: If there is no notebook.
+        UnsupportedError: If IPython is not installed.
     """
 
     def __init__(self) -> None:
-        from IPython.display import display
-
+        try:
+            from IPython.display import display
+        except ImportError as error:
+            raise UnsupportedError(
+                "ProgbarLogger(style='notebook') needs the ipython package: pip install ipykernel; "
+                "style='auto' needs it in notebooks only, which have it"
+            ) from error
         self.every_s: float | None = 0.1
         self.first_s = 0.0
         self._show = display

@@ -10,12 +10,15 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 from callboard._core.output import printable
 
-__all__ = ["PrintsAbove", "Screen"]
+__all__ = ["Layout", "PrintsAbove", "Screen"]
+
+Layout = Callable[[int], str]
+"""Returns the rows of a text for so many columns."""
 
 _ERASE_BELOW = "\x1b[J"
 _ERASE_TO_END = "\x1b[K"
@@ -40,7 +43,8 @@ class Screen:
         self._stream = stream
         self._lock = threading.RLock()
         self._process = os.getpid()
-        self._drawn: dict[object, str] = {}
+        self._drawn: dict[object, Layout] = {}
+        self._laid_out: dict[object, tuple[int, str]] = {}  # for how many columns, and the rows
         self._shows_rows = False
         self._open_line = ""  # what the program has printed without an end of line
         self._redirection: list[_Redirection] = []
@@ -67,14 +71,19 @@ class Screen:
         # In the last column some terminals wait, and an erasure there takes the character away.
         return max(columns - 1, 1), rows
 
-    def draw(self, owner: object, text: str) -> None:
-        """Show rows for an owner, in the place of those it had."""
+    def draw(self, owner: object, layout: Layout) -> None:
+        """Show rows for an owner, in the place of those it had.
+
+        Args:
+            owner: Who draws.
+            layout: Returns the rows for so many columns; no text for none.
+        """
         with self._lock:
             if not self._drawn:
                 self._redirect()
-            self._drawn[owner] = text
-            if text:
-                self._redraw()
+            self._drawn[owner] = layout
+            self._laid_out.pop(owner, None)
+            self._redraw()
 
     def print(self, text: str) -> None:
         """Print a line for good, above what is drawn."""
@@ -85,15 +94,17 @@ class Screen:
                 self._open_line = ""
             self._redraw(line)
 
-    def release(self, owner: object, final: str | None = None) -> None:
+    def release(self, owner: object, final: Layout | None = None) -> None:
         """Show no more of an owner but a final text; the last one gives the terminal back."""
         with self._lock:
             if self._drawn.pop(owner, None) is None:
                 return
+            self._laid_out.pop(owner, None)
             if not self._drawn:
                 self._put_back()
-            if final is not None:
-                self.print(final)
+            text = final(self.size[0]) if final is not None else ""
+            if text:
+                self.print(text)
             elif not self._drawn:
                 self._redraw(self._open_line)
                 self._open_line = ""
@@ -125,7 +136,7 @@ class Screen:
     def _redraw(self, above: str = "") -> None:
         """Write text above the rows and draw them, in one go so that nothing flickers."""
         columns, height = self.size
-        rows = [row for text in self._drawn.values() if text for row in text.split("\n")]
+        rows = [row for owner in self._drawn for row in self._rows(owner, columns)]
         if self._open_line and rows:
             rows = [*_last_rows(self._open_line, columns), *rows]
         rows = rows[: max(height - 1, 1)]
@@ -138,8 +149,18 @@ class Screen:
             parts.append(_ERASE_BELOW)
             parts.append(f"\x1b[{len(rows) - 1}A\r" if len(rows) > 1 else "\r")
         self._shows_rows = bool(rows)
-        self._stream.write("".join(parts))
-        self._stream.flush()
+        text = "".join(parts)
+        if text:
+            self._stream.write(text)
+            self._stream.flush()
+
+    def _rows(self, owner: object, columns: int) -> list[str]:
+        """Return an owner's rows, laid out anew only if the terminal was resized."""
+        width, text = self._laid_out.get(owner, (0, ""))
+        if width != columns:
+            text = self._drawn[owner](columns)
+            self._laid_out[owner] = columns, text
+        return text.split("\n") if text else []
 
     def _redirect(self) -> None:
         if sys.stdout is self._stream:
@@ -154,8 +175,8 @@ class Screen:
 
     def _give_up(self) -> None:
         """Leave what is drawn where it is, with the cursor below it."""
-        for owner, text in list(self._drawn.items()):
-            self.release(owner, text)
+        for owner, layout in list(self._drawn.items()):
+            self.release(owner, layout)
 
 
 class PrintsAbove(io.TextIOBase):

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from callboard._core.output import printable
 from callboard.callbacks.progress_line import ProgressLine
-from callboard.callbacks.screen import Screen
+from callboard.callbacks.screen import Layout, Screen
 
 __all__ = ["TerminalDisplay", "can_draw"]
 
@@ -31,7 +31,7 @@ class TerminalDisplay:
         self._bar = _BAR if console.encoding.lower().startswith("utf") else _PLAIN_BAR
         self._screen: Screen | None = None
         self._indent = ""
-        self._drawn = ""
+        self._layout: Layout = _nothing
 
     def begin(self, title: str) -> None:
         """Print the title and begin to draw below it, on the screen of the run around this one."""
@@ -40,37 +40,44 @@ class TerminalDisplay:
         self._indent = _INDENT * self._screen.owners
         if title:
             self._screen.print(f"{self._indent}{title}")
-        self._drawn = ""
-        self._screen.draw(self, self._drawn)
+        self._layout = _nothing
+        self._screen.draw(self, self._layout)
 
     def draw(self, line: ProgressLine, validation: ProgressLine | None = None) -> None:
         """Draw the line over the one before."""
-        if self._screen is not None:
-            width = self._screen.size[0] - len(self._indent)
-            lines = [line] if validation is None else [line, validation]
-            rows = "\n".join(each.live(bar=self._bar, width=width) for each in lines).split("\n")
-            self._drawn = "\n".join(f"{self._indent}{self._painted(row)}" for row in rows)
-            self._screen.draw(self, self._drawn)
+        if self._screen is None:
+            return
+        lines = [line] if validation is None else [line, validation]
+
+        def layout(columns: int) -> str:
+            width = columns - len(self._indent)
+            rows = "\n".join(each.live(bar=self._bar, width=width) for each in lines)
+            return self._indented(self._painted(rows))
+
+        self._layout = layout
+        self._screen.draw(self, layout)
 
     def end(self, line: ProgressLine) -> None:
         """Replace the line by the final one."""
-        if self._screen is not None:
-            screen, self._screen = self._screen, None
-            width = screen.size[0] - len(self._indent)
-            rows = line.final(width=width).split("\n")
-            screen.release(self, "\n".join(f"{self._indent}{row}" for row in rows))
+
+        def layout(columns: int) -> str:
+            return self._indented(line.final(width=columns - len(self._indent)))
+
+        self._layout = layout
+        self.close()
 
     def close(self) -> None:
         """Leave what was drawn last, with the cursor below it."""
         if self._screen is not None:
             screen, self._screen = self._screen, None
-            screen.release(self, self._drawn or None)
+            screen.release(self, self._layout)
 
-    def _painted(self, row: str) -> str:
-        row = printable(row)
-        if not self._colors:
-            return row
-        return _DRAWN_BAR.sub(_paint, row)
+    def _indented(self, rows: str) -> str:
+        return self._indent + rows.replace("\n", f"\n{self._indent}")
+
+    def _painted(self, rows: str) -> str:
+        rows = printable(rows)
+        return _DRAWN_BAR.sub(_paint, rows) if self._colors else rows
 
 
 def can_draw(stream: TextIO) -> bool:
@@ -84,6 +91,11 @@ def can_draw(stream: TextIO) -> bool:
         return False
     console = Console(file=stream)
     return not (console.is_dumb_terminal or console.legacy_windows)
+
+
+def _nothing(_columns: int) -> str:
+    """Lay out the rows of a pass of which nothing is known yet."""
+    return ""
 
 
 def _paint(bar: re.Match[str]) -> str:

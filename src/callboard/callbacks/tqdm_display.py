@@ -22,8 +22,8 @@ class TqdmDisplay:
             from tqdm.auto import tqdm
         except ImportError as error:
             raise UnsupportedError(
-                "ProgbarLogger(style='tqdm') needs the tqdm package: pip install tqdm; "
-                "style='auto' needs nothing more"
+                "ProgbarLogger(style='tqdm') needs the tqdm package: "
+                "pip install 'callboard[tqdm]'; style='auto' needs nothing more"
             ) from error
         self.every_s: float | None = 0.1
         self.first_s = 0.0
