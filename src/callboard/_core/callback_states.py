@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from callboard._core.callback import Callback
+from callboard._core.callback import HOOKS, Callback
 from callboard._core.checks import ConfigurationWarning
 
 __all__ = ["CallbackStates"]
@@ -67,7 +67,7 @@ class CallbackStates:
     def _changed(self, name: str, callback: Any) -> dict[str, Any]:
         initial, changed = self._initial[name], {}
         for attribute, value in vars(callback).items():
-            if attribute in _GIVEN:
+            if attribute in _GIVEN or attribute in HOOKS:
                 continue
             now = _description(value)
             before = initial.get(attribute)

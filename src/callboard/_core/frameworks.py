@@ -15,9 +15,10 @@ import numpy as np
 
 from callboard._core.errors import UnsupportedError
 
-__all__ = ["FRAMEWORKS", "Framework", "loaded", "revived", "source_of"]
+__all__ = ["FRAMEWORKS", "Framework", "join_host", "loaded", "revived", "source_of"]
 
-FRAMEWORKS = ("torch",)
+# Keras comes first: on its torch backend, its models are torch modules too.
+FRAMEWORKS = ("keras", "torch")
 
 
 class Framework(Protocol):
@@ -34,6 +35,12 @@ class Framework(Protocol):
 
     def stream_of(self, data: object) -> Any:
         """Return how to go on in the middle of one of the framework's loaders; None for others."""
+
+    def join_host(self, callback: object, model: object) -> None:
+        """Let a callback take part in the run of the framework's own loop over this model.
+
+        Does nothing for a model of another framework, and in one that has no loop with callbacks.
+        """
 
     def random_states(self) -> dict[str, Any]:
         """Return the states of the framework's random generators."""
@@ -74,3 +81,9 @@ def revived(kind: str, array: np.ndarray[Any, Any]) -> Any:
         f"the saved state has arrays of {kind!r}, which the program has not imported; "
         f"import it first (known: {', '.join(FRAMEWORKS)})"
     )
+
+
+def join_host(callback: object, model: object) -> None:
+    """Let a callback take part in the run of the loop that a model's framework has."""
+    for _, framework in loaded():
+        framework.join_host(callback, model)

@@ -44,6 +44,7 @@ class TerminateOnNaN(Callback):
     """
 
     adds: ClassVar[tuple[str, ...] | None] = ()
+    async_safe: ClassVar[bool] = True  # a bad loss shows in the running mean of any later batch
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class TerminateOnNaN(Callback):
         self.check_freq = check_freq
         self._next_look = 0
         self._losses_are_seen = False
+        self._found = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin to guard the updates."""
@@ -68,6 +70,7 @@ class TerminateOnNaN(Callback):
         self._losses_are_seen = trainable.guard(gradients=self.gradients)
         self._every = self.check_freq or (1 if trainable.synchronous else 32)
         self._next_look = 0
+        self._found = False
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Look at the loss, if a look is due."""
@@ -92,6 +95,9 @@ class TerminateOnNaN(Callback):
             if not isinstance(loss, float) or math.isfinite(loss):
                 return
             bad = f"loss: {loss}"
+        if self._found:  # by another thread, in a batch that came in between
+            return
+        self._found = True
         reason = f"batch {batch} has an invalid {bad}"
         if self.raise_error:
             raise NonFiniteError(f"{reason}; the update was not applied")
