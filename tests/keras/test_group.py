@@ -38,7 +38,9 @@ def test_hooks_are_those_that_keras_calls(model, data, recorder):
     ours = recorder(keras_hooks)
 
     class Theirs(keras.callbacks.Callback):
-        calls = []
+        def __init__(self):
+            super().__init__()
+            self.calls = []
 
     def noting(hook):
         def note(self, *arguments, logs=None):
@@ -149,13 +151,14 @@ def test_what_will_never_be_logged_is_an_error(model, data):
 def test_directions_come_from_metrics_and_outputs(data):
     x, y = data
     given = keras.Input((4,))
-    outputs = {"a": keras.layers.Dense(2, name="a")(given), "b": keras.layers.Dense(2, name="b")(given)}
+    outputs = {
+        "a": keras.layers.Dense(2, name="a")(given),
+        "b": keras.layers.Dense(2, name="b")(given),
+    }
     model = keras.Model(given, outputs)
     model.compile("sgd", {"a": "mse", "b": "mse"}, metrics={"a": ["mae"], "b": ["accuracy"]})
     watched = [EarlyStopping(f"val_{n}") for n in ("a_mae", "b_accuracy", "a_loss")]
-    model.fit(
-        x, {"a": y, "b": y}, validation_split=0.5, verbose=0, callbacks=[Callbacks(watched)]
-    )
+    model.fit(x, {"a": y, "b": y}, validation_split=0.5, verbose=0, callbacks=[Callbacks(watched)])
     assert [callback._watched.mode for callback in watched] == ["min", "max", "min"]
 
 
@@ -177,31 +180,33 @@ def test_order_is_declared_and_not_that_of_the_list(model, data, tmp_path):
     assert "extra" in path.read_text().splitlines()[0]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()], ids=repr)
-@pytest.mark.parametrize("entered", [True, False])
-def test_errors_reach_the_callbacks_of_a_group_that_is_entered(
-    model, data, recorder, error, entered
-):
-    seen = recorder(["on_exception", "close", "on_train_end"])
+@pytest.fixture(params=[RuntimeError("broken"), KeyboardInterrupt("broken")], ids=repr)
+def broken(request, recorder):
+    """A callback that fails, an error of that kind, and what records its consequences."""
 
     def fail(batch, logs):
-        raise error
+        raise request.param
 
-    group = Callbacks([seen, LambdaCallback(on_train_batch_end=fail)])
-    with pytest.raises(type(error)):
-        if entered:
-            with group:
-                trained(model, data, [group])
-        else:
-            trained(model, data, [group])
-    hooks = [call[0] for call in seen.calls]
-    assert hooks == (["on_exception", "close"] if entered else [])
+    seen = recorder(["on_exception", "close", "on_train_end"])
+    return seen, LambdaCallback(on_train_batch_end=fail), type(request.param)
+
+
+def test_errors_reach_the_callbacks_of_a_group_that_is_entered(model, data, broken):
+    seen, failing, error = broken
+    with pytest.raises(error, match="broken"), Callbacks([seen, failing]) as group:
+        trained(model, data, [group])
+    assert [call[0] for call in seen.calls] == ["on_exception", "close"]
     assert np.isfinite(model.get_weights()[0]).all()  # JAX has its state back
-    if not entered:  # it shows when the next training begins
-        trained(model, data, [Callbacks([])], epochs=1)
-        with pytest.raises(RuntimeError, match="broken") if str(error) else pytest.raises(KeyboardInterrupt):
-            trained(model, data, [group])
-        assert [call[0] for call in seen.calls][:2] == ["on_exception", "close"]
+
+
+def test_errors_show_to_others_when_the_next_training_begins(model, data, broken):
+    seen, failing, error = broken
+    group = Callbacks([seen, failing])
+    with pytest.raises(error, match="broken"):
+        trained(model, data, [group])
+    assert seen.calls == []
+    trained(model, data, [Callbacks([])], epochs=1)
+    assert [call[0] for call in seen.calls] == ["on_exception", "close"]
 
 
 def test_an_error_in_a_hook_names_the_callback(model, data):

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from callboard import ConfigurationError, DataError, Run, UnknownNameError, UnsupportedError
 from callboard.callbacks import EarlyStopping
@@ -111,8 +112,6 @@ def test_a_saved_model_is_read_by_keras(model, make_model, data, tmp_path, suffi
         loaded.set_weights([w * 0 for w in loaded.get_weights()])
         loaded.load_weights(path)
     elif suffix == ".safetensors":
-        from safetensors.numpy import load_file
-
         assert set(load_file(path)) == {weight.path for weight in model.weights}
         return
     else:

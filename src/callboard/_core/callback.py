@@ -150,7 +150,7 @@ class Callback:
         list, a run that the loop reports to is made for all such callbacks together.
         """
         self.model = model
-        if self._run is None or self._run.is_over:
+        if self._run is None or not self._run.introduces:
             frameworks.join_host(self, model)
 
     def set_params(self, params: Mapping[str, Any]) -> None:

@@ -79,7 +79,7 @@ class HostedRun(Run):
     def begin_batch(self) -> None:
         """Report that a training batch begins."""
         hook = self._batch_hooks[0]
-        if hook is not None:
+        if hook is not None and not self.paused:
             hook(self.progress.batch, Logs())
 
     def end_batch(self, logs: Metrics = None, *, steps: int = 1, samples: int = 0) -> bool:
@@ -90,6 +90,8 @@ class HostedRun(Run):
             steps: How many batches.
             samples: Of how many samples together, where that is known.
         """
+        if self.paused:
+            return True
         self._add(steps, samples)
         hook = self._batch_hooks[1]
         if hook is not None:
@@ -100,6 +102,8 @@ class HostedRun(Run):
 
     def count(self, steps: int, *, samples: int = 0) -> bool:
         """Report that batches are done whose hooks were called elsewhere, as `end_batch` else."""
+        if self.paused:
+            return True
         self._add(steps, samples)
         if self.boundary.is_needed:
             self.boundary.reach()

@@ -72,6 +72,7 @@ class Run:
         validated: Whether the current epoch has had a validation.
         batches: Batches of the latest evaluation or prediction.
         samples: The first batch of the latest pass of each kind ("train", "test"), to look at.
+        introduces: The run is giving itself and its model to the callbacks.
 
     Raises:
         ConfigurationError: On entering, for what surely cannot work.
@@ -135,7 +136,7 @@ class Run:
         self.validated = False
         self.batches = 0
         self.samples: dict[Purpose, Any] = {}
-        self.in_epoch = self._begun = self._ended = False
+        self.in_epoch = self._begun = self._ended = self.introduces = False
         self.saver: Any = None  # what writes checkpoints of this run, made by who needs it first
         self._messages: list[str] | None = None
         self.boundary = Boundary(self, max_time)
@@ -161,8 +162,10 @@ class Run:
         try:
             if self.purpose == "train":  # an evaluation inside a run must not undo its stop
                 self.model.stop_training = False
+            self.introduces = True
             self.callbacks.each("set_run", self)
             self.callbacks.each("set_model", self.model)
+            self.introduces = False
             self.callbacks.each(
                 "set_params",
                 {"verbose": self.verbose, "epochs": self.epoch_count, "steps": self.steps},

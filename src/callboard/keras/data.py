@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import keras
@@ -86,8 +87,9 @@ class LoaderBatches(keras.utils.PyDataset):  # type: ignore[misc] # Keras has no
     def __init__(self, loader: Any) -> None:
         super().__init__()
         self._loader = loader
-        self._iterator: Iterator[Any] = iter(())
-        self._run: Run | None = None
+        self._iterator: Iterator[Any] | None = None
+        # Weakly, as TensorFlow keeps what its data comes from for as long as the process lives.
+        self._run: Callable[[], Run | None] = lambda: None
         self._done = 0
         self._next = 0
         self._ahead: Any = None
@@ -98,29 +100,31 @@ class LoaderBatches(keras.utils.PyDataset):  # type: ignore[misc] # Keras has no
         return len(self._loader)
 
     def __getitem__(self, index: int) -> Any:
+        # Keras looks at the first batches to see their shapes, and goes back to the first one.
+        if self._iterator is None or (index == 0 and self._next > 0 and not self._done):
+            self._iterator = self._open()
         if index < self._done:  # trained before the interruption: whatever, as it is skipped
             if self._ahead is None:
                 self._ahead = next(self._iterator)
             return self._ahead
-        if index == 0 and self._next:  # Keras looks at the first batches to see their shapes
-            self._open()
         batch, self._ahead = self._ahead, None
         if batch is None:
             batch = next(self._iterator)
         self._next = index + 1
-        if self._run is not None and self._run.saves:
+        run = self._run()
+        if run is not None and run.saves:
             self._states.append((self._next, self._own_state()))
         return batch
 
     def begin(self, run: Run, epoch: int) -> None:  # noqa: ARG002 - the protocol's
         """Open the loader, where it was if the epoch was interrupted."""
-        self._run = run
+        self._run = weakref.ref(run)
         self._done = run.progress.batch
-        self._open()
+        self._iterator = self._open()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the loader's state behind the batches that are trained; None between epochs."""
-        run = self._run
+        run = self._run()
         if run is None or not run.in_epoch:
             return {"loader": None}
         while self._states and self._states[0][0] < run.progress.batch:
@@ -131,7 +135,7 @@ class LoaderBatches(keras.utils.PyDataset):  # type: ignore[misc] # Keras has no
         """Continue from ``state_dict()``."""
         self._resumed = state["loader"]
 
-    def _open(self) -> None:
+    def _open(self) -> Iterator[Any]:
         resumed, self._resumed = self._resumed, None
         self._states.clear()
         self._next = self._done
@@ -139,10 +143,11 @@ class LoaderBatches(keras.utils.PyDataset):  # type: ignore[misc] # Keras has no
         by_loader = state_methods(self._loader)
         if resumed is not None and by_loader:
             getattr(self._loader, by_loader[1])(resumed)
-        self._iterator = iter(self._loader)
+        iterator: Iterator[Any] = iter(self._loader)
         if resumed is not None and not by_loader:
-            getattr(self._iterator, state_methods(self._iterator)[1])(resumed)
+            getattr(iterator, state_methods(iterator)[1])(resumed)
         self._states.append((self._done, resumed))
+        return iterator
 
     def _own_state(self) -> Any:
         keeper = self._loader if state_methods(self._loader) else self._iterator

@@ -18,7 +18,7 @@ _ENDS = ("on_train_end", "on_test_end", "on_predict_end")
 _FIRST = frozenset(hook for hook in HOOKS if hook.endswith("_begin"))
 _LAST = frozenset(hook for hook in HOOKS if hook.endswith("_end"))
 
-_together: weakref.WeakKeyDictionary[Any, _Together]
+_together: weakref.WeakKeyDictionary[Any, _Together]  # those that have not begun
 
 
 class _Together:
@@ -38,7 +38,6 @@ class _Together:
         self._members: list[Callback] = []
         self._own: list[dict[str, Any]] = []  # what each member had in the place of hooks
         self._group: Callbacks | None = None
-        self.has_begun = False
 
     def add(self, callback: Callback) -> None:
         """Take one more in, before anything has begun."""
@@ -57,18 +56,13 @@ class _Together:
                     vars(member)[hook] = before
             own.clear()
 
-    def give_up(self) -> None:
-        """End what Keras has left without a word."""
-        if self._group is not None:
-            self._group.set_model(self._model())
-        self.leave()
-
     def _begin(self, hook: str) -> Callable[..., None]:
         def begin(logs: Any = None) -> None:
             if self._group is None:
-                self.has_begun = True
+                model = self._model()
+                _together.pop(model, None)
                 self._group = Callbacks(self._members)
-                self._group.set_model(self._model())
+                self._group.set_model(model)
                 self._group.set_params(dict(self._members[0].params))
             getattr(self._group, hook)(logs)
             self._lead()
@@ -102,20 +96,18 @@ class _Together:
     def _put(self, index: int, hook: str, stand_in: Callable[..., None]) -> None:
         member, own = self._members[index], self._own[index]
         if hook not in own:
-            own[hook] = vars(member).get(hook)
-        vars(member)[hook] = _standing_for(stand_in, own[hook] or _method(member, hook))
+            there = vars(member).get(hook)
+            own[hook] = getattr(there, "put_over", there)  # or of a fit that was given up
+        vars(member)[hook] = _stand(stand_in, own[hook], own[hook] or _method(member, hook))
 
 
 def join_host(callback: object, model: object) -> None:
     """Let a callback take part in the run of the ``fit`` that is about to begin over this model."""
     if not isinstance(model, keras.Model) or not isinstance(callback, Callback):
         return
-    together = _together.get(model)
-    if together is None or together.has_begun:
-        if together is not None:
-            together.give_up()
-        together = _together[model] = _Together(model)
-    together.add(callback)
+    if model not in _together:
+        _together[model] = _Together(model)
+    _together[model].add(callback)
 
 
 def _method(member: Callback, hook: str) -> Callable[..., None]:
@@ -123,12 +115,14 @@ def _method(member: Callback, hook: str) -> Callable[..., None]:
     return method
 
 
-def _standing_for(stand_in: Callable[..., None], own: Callable[..., None]) -> Callable[..., None]:
+def _stand(
+    stand_in: Callable[..., None], before: Callable[..., None] | None, own: Callable[..., None]
+) -> Callable[..., None]:
     def stand(*arguments: Any, **options: Any) -> None:
         stand_in(*arguments, **options)
 
     # The run calls what it stands for; Keras looks for the mark of a hook that does nothing.
-    vars(stand).update(stands_for=own, _is_default=is_default(stand_in))
+    vars(stand).update(stands_for=own, put_over=before, _is_default=is_default(stand_in))
     return stand
 
 

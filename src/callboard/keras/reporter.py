@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from callboard._core.callback import Callback
+from callboard._core.dispatch import CallbackList
 from callboard._core.errors import ConfigurationError, RunStateError
 from callboard._core.hosted import HostedRun
 from callboard._core.logs import Logs
@@ -37,10 +39,12 @@ class Reporter:
         **options: Of the :class:`HostedRun`.
     """
 
+    _running: ClassVar[weakref.WeakSet[Reporter]] = weakref.WeakSet()
+
     def __init__(
         self,
         model: Any,
-        callbacks: Any,
+        callbacks: CallbackList,
         params: Mapping[str, Any],
         *,
         sample: Any = None,
@@ -82,7 +86,7 @@ class Reporter:
 
     def epoch_begin(self, epoch: int) -> None:
         """Begin an epoch, or go on in one."""
-        run = self._running()
+        run = self._current()
         resumes = run.in_epoch
         run.begin_epoch(epoch)
         self._begun = 0
@@ -99,7 +103,7 @@ class Reporter:
         """Begin a batch; the one before has ended, even if that was not heard here."""
         if batch < self._to_skip:
             return
-        run = self._running()
+        run = self._current()
         if run.progress.batch < batch:
             run.count(batch - run.progress.batch)
         self._begun = batch + self._per_execution()
@@ -109,7 +113,7 @@ class Reporter:
         """End batches up to this one."""
         if batch < self._to_skip:
             return
-        run = self._running()
+        run = self._current()
         if threading.get_ident() != self._thread:
             run.call_batch_end(batch, Logs(logs or {}))
             return
@@ -117,7 +121,7 @@ class Reporter:
 
     def epoch_end(self, logs: dict[str, Any]) -> None:
         """End an epoch; what callbacks add to its metrics is put into Keras's."""
-        run = self._running()
+        run = self._current()
         self._count_the_rest()
         self._epoch.ends()
         run.end_epoch(logs)
@@ -125,7 +129,8 @@ class Reporter:
 
     def train_end(self) -> None:
         """End the run."""
-        run = self._running()
+        run = self._current()
+        self._running.discard(self)
         self._forget()
         run.end()
 
@@ -137,19 +142,19 @@ class Reporter:
             self._begin("test", {})
         else:
             self._count_the_rest()
-        self._running().begin_validation()
+        self._current().begin_validation()
 
     def test_batch_begin(self, batch: int) -> None:
         """Begin a batch of it."""
-        self._running().begin_validation_batch(batch)
+        self._current().begin_validation_batch(batch)
 
     def test_batch_end(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """End a batch of it."""
-        self._running().end_validation_batch(batch, logs)
+        self._current().end_validation_batch(batch, logs)
 
     def test_end(self, logs: Mapping[str, Any]) -> None:
         """End it."""
-        run = self._running()
+        run = self._current()
         run.end_validation(logs)
         if run.purpose == "test":
             run.end()
@@ -160,20 +165,21 @@ class Reporter:
 
     def predict_batch_begin(self, batch: int) -> None:
         """Begin a batch of it."""
-        self._running().callbacks.on_predict_batch_begin(batch, Logs())
+        self._current().callbacks.on_predict_batch_begin(batch, Logs())
 
     def predict_batch_end(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """End a batch of it, with its outputs."""
-        self._running().callbacks.on_predict_batch_end(batch, Logs(logs or {}))
+        self._current().callbacks.on_predict_batch_end(batch, Logs(logs or {}))
 
     def predict_end(self) -> None:
         """End it."""
-        run = self._running()
+        run = self._current()
         run.callbacks.on_predict_end(Logs())
         run.end()
 
     def fail(self, error: BaseException) -> None:
         """End the run by an error that Keras does not tell its callbacks."""
+        self._running.discard(self)
         if self.run is None or self.run.is_over:
             return
         self._forget()
@@ -201,15 +207,37 @@ class Reporter:
             purpose=purpose,
             **options,
         )
+        self.run = run
         if purpose == "train":
             _check_schedule(run, trainable.rate_controller)
+            self._end_those_given_up()
         if self._sample is not None:
             run.samples["train"] = (self._sample,)
-        self.run = run
         run.begin()
         return run
 
-    def _running(self) -> HostedRun:
+    def _end_those_given_up(self) -> None:
+        """End trainings that an error has ended, of which Keras says nothing.
+
+        What trains the same model, has the same callbacks, or writes the same files, in the same
+        thread, cannot still be going on.
+        """
+        for other in list(self._running):
+            # One that has begun no epoch may be a second group in the list of this same fit.
+            same_model = other.model is self.model and other._begun > 0  # noqa: SLF001 - as below
+            same = same_model or other.claims() & self.claims()
+            if same and other._thread == self._thread:  # noqa: SLF001 - one of this class
+                other.fail(RunStateError("the training was given up: another one has begun"))
+        self._running.add(self)
+
+    def claims(self) -> set[Any]:
+        """Return the callbacks, and the paths they write."""
+        callbacks = () if self.run is None else self.run.callbacks
+        ours = [callback for callback in callbacks if isinstance(callback, Callback)]
+        paths = {path.resolve() for callback in ours for path in callback.writes()}
+        return paths | {id(callback) for callback in callbacks}
+
+    def _current(self) -> HostedRun:
         if self.run is None or self.run.is_over:
             raise RunStateError(
                 "Keras called a hook of callbacks whose training has not begun or is over; give "
@@ -226,13 +254,13 @@ class Reporter:
         return min(batch, steps) if steps else batch
 
     def _count_the_rest(self) -> None:
-        run = self._running()
+        run = self._current()
         missing = self._until(self._begun) - run.progress.batch
         if run.purpose == "train" and missing > 0:
             run.count(missing)
 
     def _take_sample(self, batch: Any) -> None:
-        self._running().samples["train"] = batch
+        self._current().samples["train"] = batch
 
     def _forget(self) -> None:
         """Leave the model as it was: Keras would begin its next fit with our epoch."""
