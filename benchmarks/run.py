@@ -12,6 +12,7 @@ COMMANDS = (
     ("fit.py", "--threads", "2"),
     ("checkpoints.py",),
     ("backup.py",),
+    ("reports.py",),
 )
 
 

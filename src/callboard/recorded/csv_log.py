@@ -6,31 +6,17 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from callboard._core.errors import FileFormatError
+from callboard.recorded.recording import Recording
 
-__all__ = ["TrainingLog", "read_training_log"]
+__all__ = ["read_csv_log"]
 
 _SEPARATORS = ",;\t"
 _MISSING = ("", "NA")
 
 
-class TrainingLog(NamedTuple):
-    """The metrics of every epoch.
-
-    Attributes:
-        epochs: The epochs, from 0, ascending.
-        history: For each metric its values, one for each epoch; NaN where there is none.
-        skipped: Columns that hold something else than numbers.
-    """
-
-    epochs: list[int]
-    history: dict[str, list[float]]
-    skipped: list[str]
-
-
-def read_training_log(path: Path) -> TrainingLog:
+def read_csv_log(path: Path) -> Recording:
     """Read a log of ``CSVLogger``, callboard's or Keras's.
 
     Its separator may be a comma, a semicolon or a tab. An epoch that is there twice, as after a run
@@ -68,7 +54,7 @@ def read_training_log(path: Path) -> TrainingLog:
             history[name] = values
     if not history:
         raise FileFormatError(f"{str(path)!r} has no column of numbers beside 'epoch'")
-    return TrainingLog(epochs, history, skipped)
+    return Recording(path.name, epochs, history, skipped, sources=[str(path)])
 
 
 def _rows(path: Path, text: str, separator: str) -> list[list[str]]:
