@@ -46,6 +46,12 @@ class CallbackList(Callback):
         self._deciding_only = False
         self.resolve()
 
+    def append(self, callback: Any) -> None:
+        """Add a callback, or a list of them, at the place that its ``order`` gives it."""
+        both = _flattened([self.callbacks, callback])
+        self.callbacks = tuple(sorted(both, key=_order))
+        self.resolve()
+
     def resolve(self) -> None:
         """Look anew which hooks are overridden: a callback may decide that by what it has seen."""
         for hook in HOOKS:

@@ -48,6 +48,11 @@ class Framework(Protocol):
     def restore_random_states(self, states: Mapping[str, Any]) -> None:
         """Put the generators into the states that ``random_states`` gave."""
 
+    def check_foreign(
+        self, callback: object, model: object, metrics: Mapping[str, Any] | None
+    ) -> None:
+        """Raise if a callback of the framework's own cannot work with a model."""
+
     def environment(self) -> dict[str, Any]:
         """Return what has to be equal for a resumed run to be equal bit for bit."""
 
@@ -87,3 +92,13 @@ def join_host(callback: object, model: object) -> None:
     """Let a callback take part in the run of the loop that a model's framework has."""
     for _, framework in loaded():
         framework.join_host(callback, model)
+
+
+def check_foreign(callback: object, model: object, metrics: Mapping[str, Any] | None) -> None:
+    """Raise if a callback of a framework's own cannot work with a model.
+
+    Raises:
+        UnsupportedError: If it needs a model of its framework, and this is none.
+    """
+    for _, framework in loaded():
+        framework.check_foreign(callback, model, metrics)

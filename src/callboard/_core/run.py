@@ -166,10 +166,7 @@ class Run:
             self.callbacks.each("set_run", self)
             self.callbacks.each("set_model", self.model)
             self.introduces = False
-            self.callbacks.each(
-                "set_params",
-                {"verbose": self.verbose, "epochs": self.epoch_count, "steps": self.steps},
-            )
+            self.callbacks.each("set_params", self.params)
             check_configuration(self)
             if self.trainable.rank:
                 self.callbacks.mute_writers()
@@ -337,6 +334,11 @@ class Run:
         if self.model.stop_training and not self.stop_reason:
             self.stop_reason = "a callback set model.stop_training"
         return bool(self.stop_reason)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What callbacks have as ``self.params``."""
+        return {"verbose": self.verbose, "epochs": self.epoch_count, "steps": self.steps}
 
     @property
     def elapsed_s(self) -> float:

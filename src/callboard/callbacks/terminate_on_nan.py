@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard._core.callback import Callback
-from callboard._core.errors import ConfigurationError, NonFiniteError
+from callboard._core.errors import NonFiniteError
+from callboard.callbacks.arguments import flag, whole
 
 if TYPE_CHECKING:
     from callboard._core.logs import Logs
@@ -53,12 +54,10 @@ class TerminateOnNaN(Callback):
         gradients: bool = False,
         check_freq: int | None = None,
     ) -> None:
-        if check_freq is not None and check_freq < 1:
-            raise ConfigurationError(
-                f"check_freq must be a number of batches, 1 or more; got {check_freq!r}"
-            )
-        self.raise_error = raise_error
-        self.gradients = gradients
+        if check_freq is not None:
+            whole(check_freq, "check_freq", least=1, unit="batches")
+        self.raise_error = flag(raise_error, "raise_error")
+        self.gradients = flag(gradients, "gradients")
         self.check_freq = check_freq
         self._next_look = 0
         self._losses_are_seen = False

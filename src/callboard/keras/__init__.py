@@ -13,6 +13,7 @@ import numpy as np
 
 from callboard.keras.direct import join_host as join_host
 from callboard.keras.fit import fit as fit
+from callboard.keras.foreign import check_foreign as check_foreign
 from callboard.keras.group import Callbacks as Callbacks
 from callboard.keras.trainable import KerasTrainable
 

@@ -207,12 +207,12 @@ class Reporter:
             purpose=purpose,
             **options,
         )
+        self.run = run
         if purpose == "train":
             _check_schedule(run, trainable.rate_controller)
             self._end_those_given_up()
         if self._sample is not None:
             run.samples["train"] = (self._sample,)
-        self.run = run
         run.begin()
         return run
 
@@ -223,16 +223,19 @@ class Reporter:
         thread, cannot still be going on.
         """
         for other in list(self._running):
-            same = other.model is self.model or other.claims() & self.claims()
+            # One that has begun no epoch may be a second group in the list of this same fit.
+            same_model = other.model is self.model and other._begun > 0  # noqa: SLF001 - as below
+            same = same_model or other.claims() & self.claims()
             if same and other._thread == self._thread:  # noqa: SLF001 - one of this class
                 other.fail(RunStateError("the training was given up: another one has begun"))
         self._running.add(self)
 
     def claims(self) -> set[Any]:
         """Return the callbacks, and the paths they write."""
-        ours = [callback for callback in self._callbacks if isinstance(callback, Callback)]
+        callbacks = () if self.run is None else self.run.callbacks
+        ours = [callback for callback in callbacks if isinstance(callback, Callback)]
         paths = {path.resolve() for callback in ours for path in callback.writes()}
-        return paths | {id(callback) for callback in self._callbacks}
+        return paths | {id(callback) for callback in callbacks}
 
     def _current(self) -> HostedRun:
         if self.run is None or self.run.is_over:

@@ -19,6 +19,7 @@ from callboard._core.errors import (
 from callboard._core.logs import Logs
 from callboard.checkpoint.safetensors import write_safetensors
 from callboard.keras.activations import layers_of, recorded_activations
+from callboard.keras.averages import OptimizerAverages
 from callboard.keras.rate import Rate
 from callboard.keras.variables import Arrays, assign, by_path, host_array, matched, read
 
@@ -161,6 +162,19 @@ class KerasTrainable:
                 model.save_weights(temporary)
             else:
                 model.save(temporary)
+
+    def averages(self, source: object = None) -> OptimizerAverages:
+        """Return the averages of the weights that the optimizer keeps.
+
+        Raises:
+            UnsupportedError: If it keeps none, or others are asked for.
+        """
+        if source is not None:
+            raise UnsupportedError(
+                "Keras's optimizers keep averages themselves: make yours with use_ema=True and "
+                "ema_momentum=, and leave out momentum= and averages= of SwapEMAWeights"
+            )
+        return OptimizerAverages(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return variables, those of random generators included, and the optimizer's."""
