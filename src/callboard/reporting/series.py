@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def kept(columns: Mapping[str, Any]) -> Any:
 
 def rounded(values: Sequence[float]) -> list[float | None]:
     """Return numbers for JSON: seven digits, None for what is not finite."""
-    return [float(f"{value:.7g}") if np.isfinite(value) else None for value in values]
+    return [float(f"{value:.7g}") if math.isfinite(value) else None for value in values]
 
 
 def _first_in_each(wanted: Any, starts: Any, edges: Any) -> Any:
