@@ -81,7 +81,7 @@ def test_logs_side_by_side_are_several_runs(tmp_path):
 
 
 def test_what_is_not_there_or_nothing_known_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+    with pytest.raises(FileNotFoundError, match="No such file"):
         read_recording(tmp_path / "nothing")
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(FileFormatError, match="It can be a log of CSVLogger, a JSONL log"):

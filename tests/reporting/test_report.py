@@ -127,7 +127,7 @@ def test_wrong_use_is_explained(tmp_path, capsys):
     with pytest.raises(FileFormatError, match="none of what can be read"):
         callboard.report(tmp_path)
     assert main(["report", str(tmp_path / "nothing")]) == 1
-    assert "there is no such file or folder" in capsys.readouterr().err
+    assert "No such file or directory" in capsys.readouterr().err
 
 
 def test_command_says_what_it_wrote(run_folder, tmp_path, capsys):

@@ -53,12 +53,13 @@ def read_scalars(path: str | os.PathLike[str]) -> Iterator[Scalar | Restart]:
         OSError: If it cannot be read.
 
     Example:
-        >>> import tempfile
+        >>> import pathlib, tempfile
         >>> from callboard.events import EventWriter
-        >>> with EventWriter(tempfile.mkdtemp()) as writer:
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> with EventWriter(folder, start_step=3) as writer:
         ...     writer.scalar("loss", 0.5, step=3)
-        >>> [(scalar.tag, scalar.step, scalar.value) for scalar in read_scalars(writer.path)]
-        [('loss', 3, 0.5)]
+        >>> [read[:3] for read in read_scalars(next(folder.iterdir()))]
+        [(3,), ('loss', 3, 0.5)]
 
     Source: ``event.proto``, ``summary.proto`` and ``tensor.proto`` of TensorFlow.
     """

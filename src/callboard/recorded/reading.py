@@ -62,7 +62,7 @@ def read_recordings(path: str | os.PathLike[str]) -> list[Recording]:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, "there is no such file or folder", str(path))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if not path.is_dir():
         return [_read_file(path)]
     name = path.resolve().name
