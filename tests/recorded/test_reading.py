@@ -4,11 +4,18 @@ import shutil
 import pytest
 
 from callboard import FileFormatError, Run
-from callboard.callbacks import BackupAndRestore, CSVLogger, EarlyStopping, TensorBoard
+from callboard.callbacks import (
+    BackupAndRestore,
+    CSVLogger,
+    EarlyStopping,
+    JSONLLogger,
+    TensorBoard,
+)
 from callboard.checkpoint import CheckpointStore
 from callboard.events import EventWriter
 from callboard.recorded import read_recording, read_recordings
 from callboard.recorded.event_files import event_files_in
+from callboard.testing import ScriptedRun
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +161,14 @@ def test_scalars_of_tensorflow_are_read(tmp_path):
         tf.summary.scalar("epoch_loss", 0.25, step=3)
     recording = read_recording(tmp_path)
     assert (recording.epochs, recording.history) == ([3], {"val_loss": [0.25]})
+
+
+def test_what_jsonl_logger_writes_is_read_back(tmp_path):
+    path = tmp_path / "log.jsonl"
+    values = {"loss": [0.5, math.inf, math.nan], "val_loss": [None, 1e-30, None]}
+    ScriptedRun(values).play(JSONLLogger(path))
+    recording = read_recording(path)
+    assert recording.epochs == [0, 1, 2]
+    assert recording.history["loss"][:2] == [0.5, math.inf]
+    assert math.isnan(recording.history["loss"][2])
+    assert recording.history["val_loss"][1] == 1e-30
