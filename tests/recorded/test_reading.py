@@ -169,6 +169,7 @@ def test_what_jsonl_logger_writes_is_read_back(tmp_path):
     ScriptedRun(values).play(JSONLLogger(path))
     recording = read_recording(path)
     assert recording.epochs == [0, 1, 2]
+    assert sorted(recording.history) == ["loss", "val_loss"]
     assert recording.history["loss"][:2] == [0.5, math.inf]
     assert math.isnan(recording.history["loss"][2])
     assert recording.history["val_loss"][1] == 1e-30

@@ -13,6 +13,7 @@ from callboard.recorded.recording import Recording
 
 __all__ = ["read_jsonl_log"]
 
+_OWN = ("step", "time")  # what JSONLLogger writes beside the metrics
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -55,6 +56,8 @@ def _epochs(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, dict[str, A
         if line.strip():
             found = _object(path, line, number, is_last=number == len(lines))
             epoch = found.pop("epoch", None)
+            for name in _OWN:
+                found.pop(name, None)
             if isinstance(epoch, int) and not isinstance(epoch, bool):
                 yield epoch, found
 
