@@ -16,6 +16,7 @@ COMMANDS = (
     ("keras_fit.py", "--backend", "torch"),
     ("checkpoints.py",),
     ("backup.py",),
+    ("reports.py",),
 )
 
 
