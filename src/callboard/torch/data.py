@@ -12,9 +12,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from callboard._core.errors import ConfigurationError, DataError
+from callboard._core.nested import leaves, mapped
 from callboard._core.stream import stream_of
 from callboard.torch.arrays import to_tensor
-from callboard.torch.nested import leaves, mapped
 
 __all__ = [
     "ArrayBatches",

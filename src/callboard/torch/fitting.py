@@ -15,6 +15,7 @@ from callboard._core import loop
 from callboard._core.errors import ConfigurationError
 from callboard._core.history import History
 from callboard._core.logs import Logs
+from callboard._core.nested import leaves, mapped
 from callboard._core.run import Run
 from callboard._core.samples import sample_count
 from callboard.torch.arrays import to_array
@@ -32,7 +33,6 @@ from callboard.torch.data import (
 from callboard.torch.denormals import denormals_flushed
 from callboard.torch.forward import ForwardPass
 from callboard.torch.modes import evaluating
-from callboard.torch.nested import leaves, mapped
 from callboard.torch.scores import Scores
 from callboard.torch.steps import OwnStep, Step, TrainStep
 
