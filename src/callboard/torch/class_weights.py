@@ -9,8 +9,8 @@ from typing import Self
 
 import torch
 
+from callboard._core.batches import Batch
 from callboard._core.errors import ConfigurationError, DataError
-from callboard.torch.data import Batch
 
 __all__ = ["ClassWeights"]
 

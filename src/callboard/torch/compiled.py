@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
+from callboard._core.batches import Batch
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.logs import Logs
 from callboard._core.nested import leaves
-from callboard.torch.data import Batch
 from callboard.torch.distributed import is_distributed
 from callboard.torch.forward import ForwardPass, Outcome
 from callboard.torch.steps import TrainStep

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from callboard._core.batches import Batch
 from callboard._core.errors import DataError, UnsupportedError
 from callboard._core.logs import Logs
 from callboard._core.nested import mapped
 from callboard.torch import distributed, files, state
 from callboard.torch.activations import recorded_activations
 from callboard.torch.arrays import to_array, to_tensor
-from callboard.torch.data import Batch
 from callboard.torch.guard import Guard
 
 if TYPE_CHECKING:
