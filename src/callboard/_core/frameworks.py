@@ -17,7 +17,7 @@ from callboard._core.errors import UnsupportedError
 
 __all__ = ["FRAMEWORKS", "Framework", "loaded", "revived", "source_of"]
 
-FRAMEWORKS = ("torch",)
+FRAMEWORKS = ("jax", "torch")
 
 
 class Framework(Protocol):
@@ -25,6 +25,9 @@ class Framework(Protocol):
 
     def trainable(self, model: object, optimizer: object = None) -> Any:
         """Return what callbacks may do to a model; None if it is of another framework."""
+
+    def state_trainable(self, state: object) -> Any:
+        """Return what callbacks may do to a training state; None where models hold their own."""
 
     def source_of(self, value: object) -> Any:
         """Return how to copy one of the framework's arrays to the host; None for others."""
