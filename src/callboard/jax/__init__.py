@@ -1,4 +1,4 @@
-"""JAX: callbacks around a training state of any kind."""
+"""JAX: Keras's ``compile`` and ``fit`` for its models, with losses and metrics by name."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from callboard._core.errors import ConfigurationError
+from callboard.jax import losses as losses
+from callboard.jax import metrics as metrics
 from callboard.jax.environment import environment as environment
+from callboard.jax.model import Model as Model
+from callboard.jax.optimizers import Optimizer as Optimizer
 from callboard.jax.state import revived as revived
 from callboard.jax.state import source_of as source_of
 from callboard.jax.trainable import JaxTrainable
 from callboard.jax.view import StateView
 
-__all__ = ["state_trainable", "trainable"]
+__all__ = ["Model", "Optimizer", "losses", "metrics", "state_trainable", "trainable"]
 
 
 def trainable(model: object, optimizer: object = None) -> JaxTrainable | None:
-    """Return what callbacks may do to a module of nnx and its optimizer; None for other objects.
+    """Return what callbacks may do to a model; None if it is none of JAX.
 
     Called by ``Run(model=..., optimizer=...)``.
 
     Raises:
         ConfigurationError: For a module that is not changed in place: its state is the run's.
     """
+    if isinstance(model, Model):
+        return model.trainable
     nnx = sys.modules.get("flax.nnx")
     if nnx is not None and isinstance(model, nnx.Module):
         return StateView(model if optimizer is None else (model, optimizer)).trainable

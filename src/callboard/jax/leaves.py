@@ -57,11 +57,15 @@ def leaves_of(state: Any) -> list[Leaf]:
 
 
 def weights_of(leaves: list[Leaf]) -> dict[str, Leaf]:
-    """Return the weights by name; a first part that all of their paths share is left out."""
+    """Return the weights by name; the first part of the paths is left out if it tells nothing.
+
+    So a weight is ``dense.w`` whether its state has it in ``params`` or in ``model``.
+    """
     weights = [leaf for leaf in leaves if leaf.role == "weights"]
-    shared = len({leaf.path[0] for leaf in weights if leaf.path}) == 1
-    shared = shared and all(len(leaf.path) > 1 for leaf in weights)
-    return {_joined(leaf.path[1:] if shared else leaf.path): leaf for leaf in weights}
+    shorter = {_joined(leaf.path[1:]): leaf for leaf in weights if len(leaf.path) > 1}
+    if len(shorter) == len(weights):
+        return shorter
+    return {leaf.name: leaf for leaf in weights}
 
 
 def with_values(state: Any, values: Mapping[str, Any]) -> Any:

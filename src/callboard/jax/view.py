@@ -11,7 +11,7 @@ import numpy as np
 from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
 from callboard.jax.activations import module_in, recorded_activations
 from callboard.jax.leaves import leaves_of
-from callboard.jax.optimizer import Optimizer
+from callboard.jax.optimizers.optimizer import Optimizer
 from callboard.jax.trainable import JaxTrainable
 
 __all__ = ["StateView"]
