@@ -82,11 +82,12 @@ class TrainStep:
 
     def logs(self) -> Logs:
         """Return the epoch's metrics so far."""
-        return self._scores.logs(self._sums, self._samples)
+        # No batch may be left of an epoch that is gone on with: then the saved sums are its logs.
+        return self._scores.logs(self._so_far, self._samples)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the metrics of batches that are done, as they are."""
-        return {"sums": self._saved if self._sums is None else self._sums, "samples": self._samples}
+        return {"sums": self._so_far, "samples": self._samples}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()``."""
@@ -100,6 +101,10 @@ class TrainStep:
                 lambda s, b: self._loss_and_gradients(s, jax.random.split(s.key)[1], b)[1]
             )
         return self._gradients(state, batch)
+
+    @property
+    def _so_far(self) -> Any:
+        return self._saved if self._sums is None else self._sums
 
     def _run(self, batch: Batch, *, stacked: bool) -> None:
         trainable = self._model.trainable
