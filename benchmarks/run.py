@@ -10,6 +10,7 @@ COMMANDS = (
     ("events.py",),
     ("fit.py", "--threads", "1"),
     ("fit.py", "--threads", "2"),
+    ("fit_jax.py",),
     ("checkpoints.py",),
     ("backup.py",),
 )

@@ -204,8 +204,8 @@ class Model:
         if self._train_state is None:
             self._key, used = jax.random.split(self._key)
         else:
-            key, used = jax.random.split(self._train_state.key)
-            self._train_state = self._train_state._replace(key=key)
+            key, used = jax.random.split(jax.random.wrap_key_data(self._train_state.key))
+            self._train_state = self._train_state._replace(key=jax.random.key_data(key))
         return int(jax.random.randint(used, (), 0, np.iinfo(np.int32).max))
 
     def compile(
@@ -512,10 +512,12 @@ class Model:
     def _take_arrays(self) -> None:
         params, rest = self.network.arrays()
         opt_state = None if self.optimizer is None else self.optimizer.wrapped.init(params)
-        self._train_state = TrainState(params, rest, opt_state, self._key)
+        key = jax.random.key_data(self._key)
+        self._train_state = TrainState(params, rest, opt_state, key)
 
     def _forward(self, params: Any, rest: Any, key: jax.Array, x: Any) -> Any:
-        return self.network.apply(params, rest, x, key, training=False)[0]
+        used = jax.random.wrap_key_data(key)
+        return self.network.apply(params, rest, x, used, training=False)[0]
 
     def _function(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if not self.settings.compiled:

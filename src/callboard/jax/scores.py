@@ -42,6 +42,15 @@ class Scores:
         ]
         named = [f"{h.prefix}loss" for h in self._heads if h.prefix and h.loss is not None]
         self._loss_names = ["loss", *named]
+        self._means: list[tuple[str, int, int]] = []  # name, and where the sums are
+        self._others: list[tuple[str, int, int, Metric, str]] = []
+        for i, (head, of_head) in enumerate(zip(self._heads, self._metrics, strict=True)):
+            for j, (metric, _) in enumerate(of_head):
+                if isinstance(metric, MeanMetric) and type(metric).result is MeanMetric.result:
+                    self._means.append((head.prefix + metric.name, i, j))
+                    continue
+                for name in metric.directions():
+                    self._others.append((head.prefix + name, i, j, metric, name))
 
     def begin(self, outcome: Outcome, batch: Batch) -> Sums:
         """Return sums of nothing, of the shapes that a batch like this one gives.
@@ -90,16 +99,13 @@ class Scores:
             name: Mean(total, samples)
             for name, total in zip(self._loss_names, sums["losses"], strict=True)
         }
-        means: dict[str, object] = {}
-        others: dict[str, object] = {}
-        for head, of_head, states in zip(self._heads, self._metrics, sums["metrics"], strict=True):
-            for (metric, _), state in zip(of_head, states, strict=True):
-                if isinstance(metric, MeanMetric) and type(metric).result is MeanMetric.result:
-                    means[head.prefix + metric.name] = Mean(state["total"], state["count"])
-                    continue
-                for name in metric.directions():
-                    others[head.prefix + name] = _Deferred(metric, state, name)
-        return Logs({**values, **means, **others})
+        metrics = sums["metrics"]
+        for name, i, j in self._means:
+            state = metrics[i][j]
+            values[name] = Mean(state["total"], state["count"])
+        for name, i, j, metric, own in self._others:
+            values[name] = _Deferred(metric, metrics[i][j], own)
+        return Logs(values)
 
     def restored(self, sums: Sums, saved: Any) -> Sums:
         """Return saved sums as arrays like those that there are.

@@ -27,7 +27,7 @@ class TrainState(NamedTuple):
         params: The parameters.
         rest: All other arrays of the model, such as the running means of a batch normalization.
         opt_state: The optimizer's state; None before ``compile``.
-        key: The random key that the keys of all steps come from.
+        key: The integers of the random key that the keys of all steps come from.
     """
 
     params: Any
@@ -98,7 +98,7 @@ class TrainStep:
         """Return the gradients for a batch, with the random key that the next step will have."""
         if self._gradients is None:
             self._gradients = self._jitted(
-                lambda s, b: self._loss_and_gradients(s, jax.random.split(s.key)[1], b)[1]
+                lambda s, b: self._loss_and_gradients(s, _split(s.key)[1], b)[1]
             )
         return self._gradients(state, batch)
 
@@ -134,7 +134,7 @@ class TrainStep:
             self._sums = self._nothing
 
     def _outcome(self, state: TrainState, batch: Batch) -> Outcome:
-        return self._loss_and_gradients(state, state.key, batch)[0]
+        return self._loss_and_gradients(state, _split(state.key)[1], batch)[0]
 
     def _function(self, guards: str, *, stacked: bool) -> Callable[..., Any]:
         wanted = (guards, stacked)
@@ -166,7 +166,7 @@ class TrainStep:
         self, state: TrainState, sums: Sums, mark: jax.Array, batch: Batch, guards: str
     ) -> tuple[TrainState, Sums, jax.Array]:
         """Do one step. This is what is compiled."""
-        key, used = jax.random.split(state.key)
+        key, used = _split(state.key)
         outcome, gradients, rest = self._loss_and_gradients(state, used, batch)
         updates, opt_state = self._optimizer.update(gradients, state.opt_state, state.params)
         params = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), state.params, updates)
@@ -188,6 +188,12 @@ class TrainStep:
 
         (_, (outcome, rest)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         return outcome, gradients, rest
+
+
+def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the integers of the key to go on with, and a key to use."""
+    kept, used = jax.random.split(jax.random.wrap_key_data(key))
+    return jax.random.key_data(kept), used
 
 
 def _marked(mark: jax.Array, loss: jax.Array, watched: list[jax.Array]) -> jax.Array:
@@ -241,7 +247,9 @@ class EvaluationStep:
         return self._scores.logs(self._sums, self._samples)
 
     def _outcome(self, params: Any, rest: Any, key: jax.Array, batch: Batch) -> Outcome:
-        outputs, _ = self._model.network.apply(params, rest, batch.x, key, training=False)
+        outputs, _ = self._model.network.apply(
+            params, rest, batch.x, jax.random.wrap_key_data(key), training=False
+        )
         return outcome_of(self._objectives, outputs, batch)
 
     def _added(self, sums: Sums, params: Any, rest: Any, key: jax.Array, batch: Batch) -> Sums:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from callboard.jax.activations import recorded
+from callboard.jax.arrays import is_key
 from callboard.jax.networks.network import Options, called, copied
 
 __all__ = ["NnxNetwork"]
@@ -41,8 +42,7 @@ class NnxNetwork:
     def arrays(self) -> tuple[Any, Any]:
         """Return copies of the parameters, and of all other variables."""
         _, params, rest = self._split(self.source)
-        pure = self._nnx.to_pure_dict
-        return copied(pure(params)), copied(pure(rest))
+        return copied(self._nnx.to_pure_dict(params)), copied(self._pure(rest))
 
     def apply(
         self,
@@ -58,7 +58,7 @@ class NnxNetwork:
         outputs = called(module, x, **self._options.mode(training=training))
         if not training:
             return outputs, rest
-        return outputs, self._nnx.to_pure_dict(self._split(module)[2])
+        return outputs, self._pure(self._split(module)[2])
 
     def put_back(self, params: Any, rest: Any) -> Any:
         """Write copies of the arrays into the module, and return it."""
@@ -78,6 +78,14 @@ class NnxNetwork:
     def _split(self, module: Any) -> Any:
         return self._nnx.split(module, self._nnx.Param, ...)
 
+    def _pure(self, rest: Any) -> Any:
+        """Return the values of other variables; random keys as the integers they are made of.
+
+        Arrays of keys are objects of Python, which take time in every call of compiled code.
+        """
+        pure = self._nnx.to_pure_dict(rest)
+        return jax.tree.map(lambda a: jax.random.key_data(a) if is_key(a) else a, pure)
+
     def _merged(self, params: Any, rest: Any, *, training: bool) -> Any:
         return self._nnx.merge(
             self._trained if training else self._evaluated,
@@ -89,5 +97,12 @@ class NnxNetwork:
 def _with(nnx: Any, like: Any, pure: Any) -> Any:
     """Return a state of nnx like another one, with the values of nested dicts."""
     state = jax.tree.map(lambda leaf: leaf, like)
+    pure = jax.tree.map(_keys_like, nnx.to_pure_dict(like), pure)
     nnx.replace_by_pure_dict(state, pure)
     return state
+
+
+def _keys_like(like: Any, value: Any) -> Any:
+    if not is_key(like) or is_key(value):
+        return value
+    return jax.random.wrap_key_data(value, impl=jax.random.key_impl(like))
