@@ -24,7 +24,15 @@ from callboard._core.errors import ConfigurationError, DataError
 from callboard._core.fit_arguments import chunks
 from callboard._core.nested import leaves, mapped
 
-__all__ = ["ArrayBatches", "Execution", "as_arrays", "batches_of", "executions_of", "split_off"]
+__all__ = [
+    "ArrayBatches",
+    "Execution",
+    "as_arrays",
+    "batches_of",
+    "executions_of",
+    "placed_ahead",
+    "split_off",
+]
 
 # Rows gathered at a time: a few large gathers cost less than one for every batch.
 _BLOCK_ROWS = 2048
@@ -165,7 +173,33 @@ class ArrayBatches:
 def executions_of(
     batches: Batches, epoch: int, skip: int, steps: int, ready: Ready
 ) -> Iterator[Execution]:
-    """Yield the batches of an epoch so many at a time."""
+    """Yield the batches of an epoch so many at a time, on the device where that is another one."""
+    found = _executions(batches, epoch, skip, steps, ready)
+    if jax.default_backend() == "cpu":  # the arrays are where they are used
+        return found
+    if isinstance(batches, ArrayBatches):
+        return placed_ahead(found)
+    return map(_placed, found)  # a loader's position is that of the batch that is trained on
+
+
+def placed_ahead(executions: Iterator[Execution]) -> Iterator[Execution]:
+    """Yield executions on the device; the next one is sent there before this one is trained on."""
+    following = next(executions, None)
+    following = None if following is None else _placed(following)
+    while following is not None:
+        current = following
+        fetched = next(executions, None)
+        following = None if fetched is None else _placed(fetched)
+        yield current
+
+
+def _placed(execution: Execution) -> Execution:
+    return execution._replace(batches=jax.device_put(execution.batches))
+
+
+def _executions(
+    batches: Batches, epoch: int, skip: int, steps: int, ready: Ready
+) -> Iterator[Execution]:
     if steps == 1:
         for batch in batches.epoch(epoch, skip, ready):
             yield Execution((batch,), 1, _rows(batch), stacked=False)

@@ -86,7 +86,7 @@ class Model:
 
     def __call__(self, x: Any) -> Any:
         """Return the outputs for inputs, in evaluation mode."""
-        return self.forward(mapped(lambda a: a, as_arrays(Batch(x, None, None)).x))
+        return self.forward(as_arrays(Batch(x, None, None)).x)
 
     def __repr__(self) -> str:
         return f"Model({self.network.source!r})"
