@@ -133,3 +133,8 @@ def test_updates_of_a_loop_of_ones_own_are_not_guarded():
         trainable.guard(gradients=True)
     assert trainable.rejected == ""
     trainable.unguard()
+
+
+def test_averages_are_a_part_of_the_state():
+    with pytest.raises(UnsupportedError, match=r"optax.incremental_update"):
+        made().averages(0.99)

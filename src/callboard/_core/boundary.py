@@ -28,6 +28,7 @@ class Boundary:
     Attributes:
         count: Counts the boundaries at which something was done.
         save_s: Seconds that the longest save so far took, None before the first.
+        hears_signals: Whether signals are answered there.
     """
 
     def __init__(self, run: Run, max_time: float | str | None) -> None:
@@ -37,11 +38,13 @@ class Boundary:
         self._termination = TerminationRequest()
         self.count = 0
         self.save_s: float | None = None
+        self.hears_signals = True
 
     def begin(self) -> None:
         """Note signals from now on."""
         self._termination = TerminationRequest(saves=self._run.saves)
-        self._termination.__enter__()
+        if self.hears_signals:
+            self._termination.__enter__()
 
     def end(self) -> None:
         """Leave signals to those who had them before."""

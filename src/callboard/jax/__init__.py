@@ -52,6 +52,14 @@ def stream_of(data: object) -> None:
     """Return None: JAX has no loaders of its own."""
 
 
+def join_host(callback: object, model: object) -> None:
+    """Do nothing: JAX has no loop of its own."""
+
+
+def check_foreign(callback: object, model: object, metrics: Mapping[str, Any] | None) -> None:
+    """Do nothing: JAX has no callbacks of its own."""
+
+
 def random_states() -> dict[str, Any]:
     """Return nothing: JAX's random keys are values, in the state that is trained."""
     return {}

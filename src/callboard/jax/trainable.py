@@ -176,6 +176,17 @@ class JaxTrainable:
         else:
             self.load_state_dict({"weights": saved.weights, **saved.training})
 
+    def averages(self, source: Any = None) -> Any:  # noqa: ARG002 - the protocol's
+        """Say that averages are to be kept in the state.
+
+        Raises:
+            UnsupportedError: Always.
+        """
+        raise UnsupportedError(
+            "on JAX averages of the weights belong to the state that is trained: train by "
+            "Run(state=...), and update them in your step by optax.incremental_update"
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer and the rest (random keys, counters) by name, as they are."""
         leaves = self._leaves()

@@ -1,0 +1,169 @@
+"""A run whose loop belongs to another library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from callboard._core.logs import Logs
+from callboard._core.run import Run
+
+__all__ = ["HostedRun"]
+
+Metrics = Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None
+_Hook = Callable[..., None] | None
+
+
+class HostedRun(Run):
+    """A run that hears what happens instead of being iterated over: what bridges are made of.
+
+    The host's own hooks report to it, in this order: :meth:`begin`; for each epoch
+    :meth:`begin_epoch`, for each batch :meth:`begin_batch` and :meth:`end_batch`, for a validation
+    :meth:`begin_validation` and :meth:`end_validation`, then :meth:`end_epoch`; at last
+    :meth:`end`, or :meth:`fail`. What is not reported (batches in boosting) does not take place.
+    The host has to look at ``stopping``, which the methods that may lead to a stop return too.
+    When the time is over in the middle of an epoch (``paused``), what the host still reports of the
+    epoch is not passed on: it will take place when the run goes on.
+
+    :meth:`begin` loads the state of a run that was interrupted, and the host goes on with
+    ``next_epoch``.
+
+    Args:
+        *arguments: As of :class:`Run`.
+        signals: Whether signals that ask for an end are answered between two steps. Only for a
+            host that reports every end, as the signals' handlers stay until then.
+        **options: As of :class:`Run`.
+
+    Example:
+        >>> from callboard.callbacks import EarlyStopping
+        >>> run = HostedRun(epochs=9, callbacks=[EarlyStopping("loss", patience=1)], verbose=0)
+        >>> run.begin()
+        >>> for epoch, loss in enumerate([0.5, 0.4, 0.6, 0.3]):
+        ...     run.begin_epoch(epoch)
+        ...     if run.end_epoch({"loss": loss}):
+        ...         break
+        >>> run.end()
+        >>> epoch, run.stop_reason
+        (2, 'loss did not improve on 0.4 for 1 epochs')
+    """
+
+    progress_display = None  # the host has its own
+
+    def __init__(self, *arguments: Any, signals: bool = True, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.boundary.hears_signals = signals
+        self._batch_hooks: tuple[_Hook, _Hook] = (None, None)
+
+    def begin(self) -> None:
+        """Begin: check the configuration, call ``on_train_begin``, go on with a saved run.
+
+        Raises:
+            ConfigurationError: For what surely cannot work.
+        """
+        self.__enter__()
+        self.resolve()
+
+    def resolve(self) -> None:
+        """Look anew which batch hooks there are, after callbacks have changed theirs."""
+        hook = self.callbacks.hook
+        self._batch_hooks = hook("on_train_batch_begin"), hook("on_train_batch_end")
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Report that an epoch begins, counted from 0; the one that is gone on with has begun."""
+        if self._cut.resumes_epoch:
+            self._cut.resumes_epoch = False
+            return
+        self.next_epoch = epoch + 1
+        self._begin_epoch(epoch)
+
+    def begin_batch(self) -> None:
+        """Report that a training batch begins."""
+        hook = self._batch_hooks[0]
+        if hook is not None and not self.paused:
+            hook(self.progress.batch, Logs())
+
+    def end_batch(self, logs: Metrics = None, *, steps: int = 1, samples: int = 0) -> bool:
+        """Report that training batches are done; return whether the run is to end.
+
+        Args:
+            logs: Running means of the epoch, or what returns them if a callback wants them.
+            steps: How many batches.
+            samples: Of how many samples together, where that is known.
+        """
+        if self.paused:
+            return True
+        self._add(steps, samples)
+        hook = self._batch_hooks[1]
+        if hook is not None:
+            hook(self.progress.batch - 1, Logs((logs() if callable(logs) else logs) or {}))
+        if self.boundary.is_needed:
+            self.boundary.reach()
+        return self.stopping
+
+    def count(self, steps: int, *, samples: int = 0) -> bool:
+        """Report that batches are done whose hooks were called elsewhere, as `end_batch` else."""
+        if self.paused:
+            return True
+        self._add(steps, samples)
+        if self.boundary.is_needed:
+            self.boundary.reach()
+        return self.stopping
+
+    def call_batch_end(self, batch: int, logs: Logs) -> None:
+        """Call the hook at the end of a batch that is counted elsewhere; from any thread."""
+        hook = self._batch_hooks[1]
+        if hook is not None:
+            hook(batch, logs)
+
+    def begin_validation(self) -> None:
+        """Report that a validation begins, or an evaluation."""
+        if self.paused:
+            return
+        self.callbacks.on_test_begin(Logs())
+
+    def begin_validation_batch(self, batch: int) -> None:
+        """Report that a batch of a validation begins."""
+        if not self.paused:
+            self.callbacks.on_test_batch_begin(batch, Logs())
+
+    def end_validation_batch(self, batch: int, logs: Metrics = None) -> None:
+        """Report that a batch of a validation is done."""
+        if not self.paused and not self.callbacks.idle("on_test_batch_end"):
+            logs = (logs() if callable(logs) else logs) or {}
+            self.callbacks.on_test_batch_end(batch, Logs(logs))
+
+    def end_validation(self, logs: Mapping[str, Any]) -> None:
+        """Report that a validation is over.
+
+        Args:
+            logs: Its metrics, without ``val_``; :meth:`end_epoch` gets them with it.
+        """
+        if self.paused:
+            return
+        self.validated = True
+        self.callbacks.on_test_end(Logs(logs))
+
+    def end_epoch(self, logs: Mapping[str, Any]) -> bool:
+        """Report that an epoch is over; return whether the run is to end.
+
+        Args:
+            logs: All metrics of the epoch, those of its validation with ``val_``.
+        """
+        if not self.paused:
+            self.logs = self.trainable.reduced(Logs(logs))
+        self._leave_epoch()
+        return self.stopping
+
+    def end(self) -> None:
+        """Report that training ended, by itself or by request."""
+        self.__exit__(None, None, None)
+
+    def fail(self, error: BaseException) -> None:
+        """Report the error, or Ctrl-C, that ended training; the host goes on raising it."""
+        self.__exit__(type(error), error, error.__traceback__)
+
+    def _add(self, steps: int, samples: int) -> None:
+        progress = self.progress
+        progress.batch += steps
+        progress.step += steps
+        progress.samples += samples
