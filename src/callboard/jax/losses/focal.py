@@ -49,7 +49,7 @@ def binary_focal_crossentropy(
 
     Example:
         >>> binary_focal_crossentropy(jnp.array([1, 0]), jnp.array([0.5, 0.25]))
-        tensor([0.1733, 0.0180])
+        Array([0.1732868 , 0.01798013], dtype=float32)
     """
     y_true, y_pred = elementwise(y_true, y_pred)
     if label_smoothing:
@@ -115,7 +115,7 @@ class BinaryFocalCrossentropy(Classification):
 
     Example:
         >>> BinaryFocalCrossentropy()(jnp.array([1, 0]), jnp.array([0.5, 0.25]))
-        tensor(0.0956)
+        Array(0.09563346, dtype=float32)
 
     Source: Keras 3.15 ``keras.losses.BinaryFocalCrossentropy``; Lin et al. 2017, arXiv:1708.02002.
     """

@@ -24,7 +24,7 @@ class LossMetric(MeanMetric):
         >>> from callboard.jax.losses import Huber
         >>> metric = LossMetric(Huber(delta=2.0))
         >>> metric(jnp.array([[0.0]]), jnp.array([[1.0]])), metric.name
-        (tensor(0.5000), 'huber_loss')
+        (Array(0.5, dtype=float32), 'huber_loss')
     """
 
     direction: Mode | None = "min"
