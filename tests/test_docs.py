@@ -105,3 +105,10 @@ def test_the_examples_of_the_durability_page_run(tmp_path):
     ran = run_in(tmp_path, PREAMBLE + given + "\n".join(blocks(page)) + after)
     assert ran.returncode == 0, ran.stderr
     assert len((tmp_path / "runs" / "a" / "log.csv").read_text().splitlines()) == 4
+
+
+def test_the_example_of_the_progress_page_runs(tmp_path):
+    (example,) = blocks(ROOT / "docs" / "progress.md")
+    ran = run_in(tmp_path, example)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("Epoch") == 2

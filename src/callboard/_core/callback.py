@@ -49,6 +49,8 @@ class Callback:
             only the first one's is called.
         adds: Names that this callback adds to the logs. None says that it may add any: a monitor
             that is not known then is not an error before the first epoch has shown.
+        wakes_at_s: The time by ``time.perf_counter()`` before which its hooks at the end of a batch
+            have nothing to do; a run may leave them out until then. None: call them always.
         rate_control: "sets" if it sets the learning rate whatever it was, "scales" if it changes
             the one there is. Two callbacks that control the rate get in each other's way.
         async_safe: Its hooks at the end of batches may be called from several threads at once and
@@ -72,6 +74,7 @@ class Callback:
     writes_only: ClassVar[bool] = False
     adds: ClassVar[tuple[str, ...] | None] = None
     rate_control: Literal["", "sets", "scales"] = ""
+    wakes_at_s: float | None = None
     async_safe: ClassVar[bool] = False
     looks_at_data: bool = False
 

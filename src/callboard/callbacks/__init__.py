@@ -6,6 +6,7 @@ from callboard.callbacks.backup_and_restore import BackupAndRestore as BackupAnd
 from callboard.callbacks.callback_list import CallbackList as CallbackList
 from callboard.callbacks.csv_logger import CSVLogger as CSVLogger
 from callboard.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from callboard.callbacks.jsonl_logger import JSONLLogger as JSONLLogger
 from callboard.callbacks.lambda_callback import LambdaCallback as LambdaCallback
 from callboard.callbacks.learning_rate_scheduler import (
     LearningRateScheduler as LearningRateScheduler,
@@ -27,6 +28,7 @@ __all__ = [
     "CallbackList",
     "EarlyStopping",
     "History",
+    "JSONLLogger",
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",

@@ -94,6 +94,7 @@ def fit(
     )
     if validation is not None:
         run.stateful["validation_data"] = validation
+        run.validation_steps = fewer(validation.steps, validation_steps)
     weighed = batches if weights is None else _Weighed(batches, weights)
 
     def epoch_data(epoch: int, done: int) -> Iterable[Execution]:
