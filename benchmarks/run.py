@@ -11,6 +11,7 @@ COMMANDS = (
     ("events.py",),
     ("fit.py", "--threads", "1"),
     ("fit.py", "--threads", "2"),
+    ("fit_jax.py",),
     ("keras_fit.py", "--backend", "tensorflow"),
     ("keras_fit.py", "--backend", "jax"),
     ("keras_fit.py", "--backend", "torch"),

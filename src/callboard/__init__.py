@@ -2,7 +2,8 @@
 
 ``from callboard import callbacks`` has Keras's callbacks under Keras's names; ``callboard.Run``
 puts them around a loop that you write yourself; ``callboard.torch.Model`` has Keras's
-``compile`` and ``fit`` for a PyTorch module. Importing this package imports no framework.
+``compile`` and ``fit`` for a PyTorch module, ``callboard.jax.Model`` for one on JAX. Importing this
+package imports no framework.
 """
 
 from callboard import callbacks as callbacks

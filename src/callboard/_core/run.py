@@ -26,7 +26,7 @@ from callboard._core.progress import Progress
 from callboard._core.samples import sample_count
 from callboard._core.signals import SimulatedKill
 from callboard._core.stateful import check_stateful
-from callboard._core.trainable import Trainable, trainable_of
+from callboard._core.trainable import Trainable, trainable_of, trainable_of_state
 
 __all__ = ["Run"]
 
@@ -43,6 +43,9 @@ class Run:
         model: What is trained: a torch module; None for a loop over anything that logs
             numbers. Then callbacks that need weights say so.
         optimizer: The model's optimizer, for the learning rate.
+        state: All that a loop on JAX trains, instead of a model: any pytree of parameters, optax
+            state, random keys, or a tuple of a module and an optimizer of nnx. The loop assigns
+            what a step returns: ``run.state = step(run.state, batch)``.
         epochs: Epochs in all, counted from 0.
         callbacks: Callbacks, in any order; a list in the list is flattened.
         initial_epoch: Epoch to begin with.
@@ -102,6 +105,7 @@ class Run:
         model: object = None,
         optimizer: object = None,
         *,
+        state: Any = None,
         epochs: int = 1,
         callbacks: Iterable[Any] = (),
         initial_epoch: int = 0,
@@ -123,6 +127,11 @@ class Run:
         self.validation = validation
         self.purpose = purpose
         self.verbose = _verbosity(verbose)
+        self._has_state = state is not None
+        if self._has_state:
+            if model is not None or optimizer is not None:
+                raise ConfigurationError("pass Run(state=...) or Run(model=...), not both")
+            trainable = trainable_of_state(state)
         self.trainable = trainable or trainable_of(model, optimizer)
         self.model = self.trainable.model
         self.stateful = dict(stateful or {})
@@ -352,6 +361,19 @@ class Run:
     def elapsed_s(self) -> float:
         """Seconds that the run has taken, over all its starts."""
         return self._cut.elapsed_s
+
+    @property
+    def state(self) -> Any:
+        """What ``Run(state=...)`` trains, as the latest step left it; a step's result goes here."""
+        if not self._has_state:
+            raise RunStateError("this run was given no state; pass Run(state=...)")
+        return self.trainable.state  # type: ignore[attr-defined] # a state's trainable has it
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        if not self._has_state:
+            raise RunStateError("this run was given no state; pass Run(state=...)")
+        self.trainable.state = state  # type: ignore[attr-defined] # a state's trainable has it
 
     @property
     def learning_rate(self) -> float:

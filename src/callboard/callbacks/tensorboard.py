@@ -263,16 +263,22 @@ class TensorBoard(Callback):
         batch = samples.get("test", samples.get("train"))
         try:
             return self.run.trainable.activations(batch)
+        except UnsupportedError as error:
+            self._skip("activations", str(error))
         except Exception as error:  # noqa: BLE001 - histograms are not worth the training
             cause = (
                 f"the model cannot be run on the first part of a batch ({error!r}); let the loader "
                 "give (inputs, ...), or pass activations=False"
             )
             self._skip("activations", cause)
-            return {}
+        return {}
 
     def _gradients(self) -> Mapping[str, Any]:
-        gradients = self.run.trainable.gradients()
+        try:
+            gradients = self.run.trainable.gradients()
+        except UnsupportedError as error:
+            self._skip("gradients", str(error))
+            return {}
         if not gradients:
             cause = (
                 "no weight has one when the epoch ends; a loop of your own keeps them if it calls "
