@@ -39,9 +39,9 @@ def ours(kind: str) -> float:
         start = time.perf_counter()
         with EventWriter(directory) as writer:
             if kind == "scalars":
-                write_scalars(writer.scalar)
+                write_scalars(writer.add_scalar)
             else:
-                write_histograms(writer.histogram)
+                write_histograms(writer.add_histogram)
         return time.perf_counter() - start
 
 
