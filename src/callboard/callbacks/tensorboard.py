@@ -54,7 +54,7 @@ class TensorBoard(Callback):
     ``train``       ``journal`` (text)                     epoch; if there is something new
     ``validation``  ``epoch_<metric>``                     epoch; for ``val_<metric>``
     ``validation``  ``evaluation_<metric>_vs_iterations``  training steps done
-    ``.``           hyperparameters, ``<metric>``          epoch; with ``hparams``
+    ``.``           hyperparameters                        once
     ==============  =====================================  ===============================
 
     Every run adds files of its own; what it writes for a step takes the place of what an earlier
@@ -89,7 +89,7 @@ class TensorBoard(Callback):
         activations: Whether the histograms include the activations.
         gradients: Whether they include the gradients that the weights have when the epoch ends.
         hparams: Hyperparameters by name, for the dashboard that compares runs by them. Give each
-            run a ``log_dir`` of its own, beside those of the others.
+            run a ``log_dir`` of its own, beside those of the others, and show the folder above.
         text: Whether configuration, model and journal are written as texts.
         custom_scalars: True for a dashboard with training and validation of each metric in one
             chart; or a layout of your own, ``{category: {chart: [tags]}}``.
@@ -167,6 +167,7 @@ class TensorBoard(Callback):
         self._next_step = self._steps_before = self._journaled = 0
         self._once: set[str] = set()  # what is written once in a run, and has been
         self._skipped: set[str] = set()
+        self._message = ""
         # Set here, not defined in the class: so that epochs alone cost nothing per batch.
         if self._profile:
             self.on_train_batch_begin = self._begin_batch  # type: ignore[method-assign] # as said
@@ -207,9 +208,7 @@ class TensorBoard(Callback):
             self._steps_before = max(0, self._iterations() - step)
             self._began_at = (epoch, step + self._steps_before)
             self._next_step = self._due_after(step + self._steps_before)
-            if self.hparams is not None:
-                self._files.writer("").add_hparams(self.hparams)
-                self._files.flush()
+            self._write_hparams()
         self._epoch_speed.begin(step)
         self._batch_speed.begin(step)
 
@@ -230,6 +229,7 @@ class TensorBoard(Callback):
             self._do_once("text", self._write_texts)
             self._write_journal(epoch)
         self._files.flush()
+        self._print_message()
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Write the metrics of an evaluation over the training steps done by then."""
@@ -247,6 +247,7 @@ class TensorBoard(Callback):
         try:
             if self._profile and self._run is not None:
                 self._report_profile(now=True)
+                self._print_message()
             if self.text and self._began_at is not None:
                 self._write_journal(self.run.progress.epoch)
         finally:
@@ -308,6 +309,7 @@ class TensorBoard(Callback):
         self._batch_speed.begin(run.progress.step)
         if not run.trainable.rank:
             self._files.cut_back(("train", "validation", ""))
+            self._write_hparams()  # the new file is the one that will have the end of the run
 
     # ---- what is written -------------------------------------------------------------------------
 
@@ -323,9 +325,11 @@ class TensorBoard(Callback):
         self._files.writer("train").add_scalars(train, epoch)
         if validation:
             self._files.writer("validation").add_scalars(validation, epoch)
+
+    def _write_hparams(self) -> None:
         if self.hparams is not None:
-            # Beside the hyperparameters: TensorBoard does not look below the folder it is given.
-            self._files.writer("").add_scalars(numbers, epoch)
+            self._files.writer("").add_hparams(self.hparams)
+            self._files.flush()
 
     def _write_graph(self) -> None:
         samples = self.run.samples
@@ -362,7 +366,14 @@ class TensorBoard(Callback):
     def _report_profile(self, *, now: bool = False) -> None:
         done = self._profile.end(self.run, now=now) if self._profile else ""
         if done:
-            self.run.decide(self, "profiled", done, say=f"TensorBoard: {done}")
+            self.run.decide(self, "profiled", done)
+            self._message = f"TensorBoard: {done}"
+
+    def _print_message(self) -> None:
+        """Print what there is to say, when no line of progress is in the way."""
+        message, self._message = self._message, ""
+        if message:
+            self.run.print(message)
 
     def _do_once(self, name: str, write: Any) -> None:
         if name not in self._once:
