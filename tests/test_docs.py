@@ -105,3 +105,12 @@ def test_the_examples_of_the_durability_page_run(tmp_path):
     ran = run_in(tmp_path, PREAMBLE + given + "\n".join(blocks(page)) + after)
     assert ran.returncode == 0, ran.stderr
     assert len((tmp_path / "runs" / "a" / "log.csv").read_text().splitlines()) == 4
+
+
+def test_the_examples_of_the_tensorboard_page_run(tmp_path):
+    page = ROOT / "docs" / "tensorboard.md"
+    after = (
+        "assert list(Path('logs/by hand').glob('events.*')) and tensorboard.update_freq == 100\n"
+    )
+    ran = run_in(tmp_path, PREAMBLE + "\n".join(blocks(page)) + after)
+    assert ran.returncode == 0, ran.stderr
