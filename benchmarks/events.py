@@ -1,4 +1,4 @@
-"""Event files: our writer beside torch.utils.tensorboard and tensorboardX, in one run and taking turns.
+"""Event files: our writer, torch.utils.tensorboard and tensorboardX, in one run and taking turns.
 
 Prints the median of five repetitions: scalars per second that the training thread can hand over
 (files flushed and closed within the time), and milliseconds per histogram of a million float32.

@@ -101,7 +101,7 @@ SHOWN = """
 const seen = [];
 const walk = node => {
   if (node.shadowRoot) walk(node.shadowRoot);
-  if (node.contentDocument) walk(node.contentDocument.body);
+  if (node.contentDocument?.body) walk(node.contentDocument.body);
   for (const child of node.childNodes) {
     if (child.nodeType === 3) seen.push(child.textContent);
     else if (child.nodeType === 1 && !['STYLE', 'SCRIPT', 'TEMPLATE'].includes(child.tagName))
