@@ -146,6 +146,7 @@ class TensorBoard(Callback):
         self.profile_batch = profile_batch
         self.activations = activations
         self.gradients = gradients
+        self.looks_at_data = activations and bool(histogram_freq)
         self.hparams = None if hparams is None else dict(hparams)
         self.text = text
         self.custom_scalars = custom_scalars
