@@ -36,7 +36,6 @@ PAGES = {
     "custom_scalars": "both losses",
     "hparams": "learning_rate",
     "graphs": "mynet",
-    "projector": "embedding-points.labels.tsv",
 }
 
 
@@ -121,7 +120,7 @@ def test_a_page_is_drawn(server, driver, page, tmp_path):
     driver.refresh()
     driver.set_script_timeout(30)
     server.until(lambda: PAGES[page] in driver.execute_script(SHOWN))
-    # Drawn is what no longer changes; the projector turns its points round and round.
+    # Drawn is what no longer changes.
     shots = [b"", driver.get_screenshot_as_png()]
     while shots[-1] != shots[-2] and len(shots) < 20:
         shots.append(driver.get_screenshot_as_png())

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from callboard._core.inspection import PlainInspection
-
 if TYPE_CHECKING:
     from callboard.keras.trainable import KerasTrainable
 
@@ -29,8 +27,9 @@ class KerasInspection:
 
     def layers(self) -> tuple[str, ...]:
         """Return the names of all layers, and those that the weights' names begin with."""
-        plain = PlainInspection(self._trainable).layers()
-        return tuple(dict.fromkeys((*(layer.name for layer in self._layers()), *plain)))
+        weights = (name.rpartition("/")[0] for name in self._trainable.weights())
+        names = (layer.name for layer in self._layers())
+        return tuple(dict.fromkeys(name for name in (*names, *weights) if name))
 
     def summary(self) -> str:
         """Return Keras's own table of the layers."""
