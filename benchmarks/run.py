@@ -7,6 +7,7 @@ from pathlib import Path
 COMMANDS = (
     ("imports.py",),
     ("dispatch.py",),
+    ("progress.py",),
     ("events.py",),
     ("fit.py", "--threads", "1"),
     ("fit.py", "--threads", "2"),

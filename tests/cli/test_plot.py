@@ -3,7 +3,7 @@ import math
 import pytest
 
 from callboard._core.errors import FileFormatError
-from callboard.callbacks import CSVLogger
+from callboard.callbacks import CSVLogger, JSONLLogger
 from callboard.cli import main
 from callboard.cli.training_log import read_training_log
 from callboard.testing import ScriptedRun
@@ -66,6 +66,11 @@ def test_columns_of_other_things_are_named_and_left_out(log_of, capsys):
         ("epoch,loss\none,2\n", "'one' in the column 'epoch'"),
         ("epoch,loss\n0,1,2\n", "3 values in the row of epoch 0"),
         ("epoch,note\n0,warm\n", "no column of numbers"),
+        ('{"epoch": 0, "note": "warm"}\n', "no column of numbers"),
+        ('{"epoch": 0, "step": 5}\n', "has no metrics yet"),
+        ('{"loss": 1}\n', "line 1 should be an object with 'epoch'"),
+        ('{"epoch": 0}\n[1]\n', "line 2 should be an object with 'epoch', and is '[1]'"),
+        ('{"epoch": "one"}\n', "'one' in the column 'epoch'"),
         (b"\x89PNG\xff\xfe", "no text file"),
         ("epoch,loss\n0," + "1" * 200_000, "no CSV file"),
     ],
@@ -120,3 +125,24 @@ def test_folder_is_an_error_of_the_system(tmp_path):
 def test_another_separator_is_no_log(log_of):
     with pytest.raises(FileFormatError, match="its first line"):
         read_training_log(log_of("epoch|loss\n0|1\n"))
+
+
+def test_what_jsonl_logger_writes_is_read_back_and_drawn(tmp_path, capsys):
+    path = tmp_path / "log.jsonl"
+    values = {"loss": [0.5, math.inf, math.nan], "val_loss": [None, 1e-30, None]}
+    ScriptedRun(values).play(JSONLLogger(path))
+    log = read_training_log(path)
+    assert log.epochs == [0, 1, 2]
+    assert list(log.history) == ["loss", "val_loss"]
+    assert same(log.history["loss"], [0.5, math.inf, math.nan])
+    assert same(log.history["val_loss"], [math.nan, 1e-30, math.nan])
+    assert main(["plot", str(path)]) == 0
+    assert path.with_suffix(".png").read_bytes().startswith(PNG)
+
+
+def test_lines_of_json_may_repeat_an_epoch_and_the_last_may_be_torn(log_of):
+    text = (
+        '{"epoch": 1, "loss": 1}\n{"epoch": 0, "loss": 2}\n{"epoch": 1, "loss": 3, "n": "x"}\n{"ep'
+    )
+    log = read_training_log(log_of(text))
+    assert log == ([0, 1], {"loss": [2, 3]}, ["n"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any
 
 from callboard._core.logs import Logs
@@ -53,6 +54,7 @@ class HostedRun(Run):
         super().__init__(*arguments, **options)
         self.boundary.hears_signals = signals
         self._batch_hooks: tuple[_Hook, _Hook] = (None, None)
+        self._sleeper: Any = None
 
     def begin(self) -> None:
         """Begin: check the configuration, call ``on_train_begin``, go on with a saved run.
@@ -67,6 +69,7 @@ class HostedRun(Run):
         """Look anew which batch hooks there are, after callbacks have changed theirs."""
         hook = self.callbacks.hook
         self._batch_hooks = hook("on_train_batch_begin"), hook("on_train_batch_end")
+        self._sleeper = self.callbacks.sleeper("on_train_batch_end")
 
     def begin_epoch(self, epoch: int) -> None:
         """Report that an epoch begins, counted from 0; the one that is gone on with has begun."""
@@ -93,8 +96,8 @@ class HostedRun(Run):
         if self.paused:
             return True
         self._add(steps, samples)
-        hook = self._batch_hooks[1]
-        if hook is not None:
+        hook, sleeper = self._batch_hooks[1], self._sleeper
+        if hook is not None and (sleeper is None or perf_counter() >= sleeper.wakes_at_s):
             hook(self.progress.batch - 1, Logs((logs() if callable(logs) else logs) or {}))
         if self.boundary.is_needed:
             self.boundary.reach()

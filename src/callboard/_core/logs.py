@@ -53,7 +53,8 @@ class Logs(MutableMapping[str, Any]):
     __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
-        self._values: dict[str, Any] = dict(values.unread if isinstance(values, Logs) else values)
+        # By type, as a batch makes one or two of them, and isinstance takes long with a Mapping.
+        self._values: dict[str, Any] = dict(values.unread if type(values) is Logs else values)
 
     @property
     def unread(self) -> Mapping[str, Any]:

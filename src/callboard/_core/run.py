@@ -70,6 +70,8 @@ class Run:
         paused: Whether that was the end of the time: the run is not over, and can be gone on with.
         trainable: What callbacks may do to the model.
         validated: Whether the current epoch has had a validation.
+        steps: Batches in an epoch, or of the evaluation that the run is; None if not known.
+        validation_steps: Batches of a validation; None if not known.
         batches: Batches of the latest evaluation or prediction.
         samples: The first batch of the latest pass of each kind ("train", "test"), to look at.
         introduces: The run is giving itself and its model to the callbacks.
@@ -116,6 +118,7 @@ class Run:
         self.epoch_count = _whole(epochs, "epochs")
         self.initial_epoch = _whole(initial_epoch, "initial_epoch")
         self.steps = steps_per_epoch
+        self.validation_steps: int | None = None
         self.metrics = metrics
         self.validation = validation
         self.purpose = purpose
@@ -237,9 +240,7 @@ class Run:
         if not self.in_epoch:
             raise RunStateError("run.train(...) belongs inside `for epoch in run.epochs():`")
         if self.steps is None:
-            # A torch DataLoader has __len__ and raises TypeError where its dataset has none.
-            with contextlib.suppress(TypeError, NotImplementedError):
-                self.steps = len(data)  # type: ignore[arg-type] # a TypeError is what was asked for
+            self.steps = _length(data)
         begun = self.progress.batch  # an epoch may take several passes
         over = begun and self.stopping  # asked for just before the run was interrupted
         current = Pass("train", self.callbacks, self.means, begun)
@@ -255,11 +256,18 @@ class Run:
         self._require_begun("validate")
         if self.paused:
             return iter(())
+        length = _length(data)
+        if self.purpose == "train":
+            self.validation_steps = self.validation_steps if length is None else length
+        elif self.steps is None:
+            self.steps = length
         return self._passes.iterate(data, Pass("test", self.callbacks))
 
     def predict(self, data: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of a prediction, with its hooks."""
         self._require_begun("predict")
+        if self.purpose == "predict" and self.steps is None:
+            self.steps = _length(data)
         return self._passes.iterate(data, Pass("predict", self.callbacks))
 
     def log(
@@ -548,6 +556,13 @@ class Run:
             except BaseException as late:  # noqa: BLE001 - the caller gets the first error
                 for note in (f"then {late!r} was raised", *getattr(late, "__notes__", ())):
                     error.add_note(note)
+
+
+def _length(data: Any) -> int | None:
+    # A torch DataLoader has __len__ and raises TypeError where its dataset has none.
+    with contextlib.suppress(TypeError, NotImplementedError):
+        return len(data)
+    return None
 
 
 def _whole(value: object, name: str) -> int:

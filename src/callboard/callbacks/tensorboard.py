@@ -22,6 +22,7 @@ from callboard.callbacks.layer_records import LayerRecords
 from callboard.callbacks.layer_selection import LayerSelection
 from callboard.callbacks.run_texts import configuration_text, journal_text, model_text
 from callboard.callbacks.step_speed import StepSpeed
+from callboard.callbacks.update_freq import batches_between
 from callboard.events.hparams import session_start_value
 from callboard.events.layouts import Layout, layout_value
 
@@ -161,7 +162,7 @@ class TensorBoard(Callback):
         self._embeddings = EmbeddingFiles(self._folder, embeddings_metadata)
         batches = batches_to_profile(profile_batch)
         self._profile = batches and BatchProfile(batches, self._folder / "train")
-        self._period = _batches_between(update_freq)
+        self._period = batches_between(update_freq)
         self._epoch_speed, self._batch_speed = StepSpeed(), StepSpeed()
         self._began_at: tuple[int, int] | None = None  # epoch and step
         self._failed = False
@@ -418,18 +419,6 @@ def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
     """Return the metrics that are one number; a callback may add texts and arrays too."""
     read = {name: plain(value) for name, value in (logs or {}).items()}
     return {name: value for name, value in read.items() if isinstance(value, float)}
-
-
-def _batches_between(update_freq: object) -> int:
-    """Return the batches from one that is written to the next, 0 for none."""
-    if update_freq in ("epoch", "batch"):
-        return 0 if update_freq == "epoch" else 1
-    if not _is_whole(update_freq) or update_freq < 1:
-        raise ConfigurationError(
-            "update_freq must be 'epoch', 'batch' or a number of batches, 1 or more; "
-            f"got {update_freq!r}"
-        )
-    return int(update_freq)
 
 
 def _epochs_between(value: object, name: str) -> int:

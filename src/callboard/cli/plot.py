@@ -1,4 +1,4 @@
-"""``callboard plot``: draw a log of CSVLogger."""
+"""``callboard plot``: draw a log of CSVLogger or JSONLLogger."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from callboard.curves import FORMATS, check_format, figure_of, write_figure
 __all__ = ["add_to"]
 
 _DESCRIPTION = """\
-Draw a log that CSVLogger wrote: a panel for each metric, training and validation in one, the
-learning rate, and the best epoch (by val_loss, without a validation by loss).
+Draw a log that CSVLogger or JSONLLogger wrote: a panel for each metric, training and validation in
+one, the learning rate, and the best epoch (by val_loss, without a validation by loss).
 """
 _EXAMPLES = """\
 examples:
   callboard plot logs/training_log.csv
-  callboard plot logs/training_log.csv -o curves.svg --title "Adam, 1e-3"
+  callboard plot logs/training_log.jsonl -o curves.svg --title "Adam, 1e-3"
 """
 
 
@@ -29,13 +29,13 @@ def add_to(commands: Any) -> None:
     """Add the command to the parsers of all commands."""
     parser = commands.add_parser(
         "plot",
-        help="draw a log of CSVLogger",
+        help="draw a log of CSVLogger or JSONLLogger",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("log", type=Path, metavar="LOG.csv", help="the file that CSVLogger wrote")
+    parser.add_argument("log", type=Path, metavar="LOG", help="the .csv or .jsonl file")
     parser.add_argument(
         "-o",
         "--output",

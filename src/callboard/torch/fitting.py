@@ -104,6 +104,7 @@ def fit(
     )
     if validation is not None:
         run.stateful["validation_data"] = validation
+        run.validation_steps = _fewer(validation.steps, validation_steps)
     size = model.settings.steps_per_execution
 
     def epoch_data(epoch: int, done: int) -> Iterable[list[Batch]]:
