@@ -1,4 +1,4 @@
-"""Event files: our writer beside torch.utils.tensorboard, in one run and taking turns.
+"""Event files: our writer, torch.utils.tensorboard and tensorboardX, in one run and taking turns.
 
 Prints the median of five repetitions: scalars per second that the training thread can hand over
 (files flushed and closed within the time), and milliseconds per histogram of a million float32.
@@ -7,6 +7,8 @@ Run it with ``python benchmarks/events.py``.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import statistics
 import tempfile
 import time
@@ -19,6 +21,7 @@ import numpy as np
 from callboard.events import EventWriter
 
 REPETITIONS = 5
+PEERS = ("torch.utils.tensorboard", "tensorboardX")
 SCALARS = 20_000
 HISTOGRAMS = 10
 VALUES = np.random.default_rng(0).standard_normal(1_000_000).astype(np.float32)
@@ -39,20 +42,20 @@ def ours(kind: str) -> float:
         start = time.perf_counter()
         with EventWriter(directory) as writer:
             if kind == "scalars":
-                write_scalars(writer.scalar)
+                write_scalars(writer.add_scalar)
             else:
-                write_histograms(writer.histogram)
+                write_histograms(writer.add_histogram)
         return time.perf_counter() - start
 
 
-def theirs(kind: str) -> float:
+def theirs(package: str, kind: str) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - may not be installed
+        summary_writer = importlib.import_module(package).SummaryWriter
 
     with tempfile.TemporaryDirectory() as directory:
         start = time.perf_counter()
-        with closing(SummaryWriter(directory)) as writer:
+        with closing(summary_writer(directory)) as writer:
             if kind == "scalars":
                 write_scalars(writer.add_scalar)
             else:
@@ -63,12 +66,14 @@ def theirs(kind: str) -> float:
 def measured() -> dict[str, dict[str, float]]:
     """Return the median seconds of each writer for each kind of record."""
     writers = {"callboard": ours}
-    try:
-        theirs("histograms")
-    except ImportError:
-        print("torch.utils.tensorboard is not installed: our writer alone")
-    else:
-        writers["torch.utils.tensorboard"] = theirs
+    for package in PEERS:
+        peer = functools.partial(theirs, package)
+        try:
+            peer("histograms")
+        except ImportError:
+            print(f"{package} is not installed")
+        else:
+            writers[package] = peer
     ours("histograms")
     seconds = {name: {"scalars": [], "histograms": []} for name in writers}
     for _ in range(REPETITIONS):

@@ -108,6 +108,15 @@ def test_the_examples_of_the_durability_page_run(tmp_path):
     assert len((tmp_path / "runs" / "a" / "log.csv").read_text().splitlines()) == 4
 
 
+def test_the_examples_of_the_tensorboard_page_run(tmp_path):
+    page = ROOT / "docs" / "tensorboard.md"
+    after = (
+        "assert list(Path('logs/by hand').glob('events.*')) and tensorboard.update_freq == 100\n"
+    )
+    ran = run_in(tmp_path, PREAMBLE + "\n".join(blocks(page)) + after)
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_the_example_of_the_progress_page_runs(tmp_path):
     (example,) = blocks(ROOT / "docs" / "progress.md")
     ran = run_in(tmp_path, example)

@@ -148,7 +148,7 @@ def test_steps_per_second_are_positive(tmp_path):
 
 def test_speed_is_steps_over_time_and_begins_anew_every_epoch(tmp_path, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("callboard.callbacks.tensorboard.time.perf_counter", clock)
+    monkeypatch.setattr("callboard.callbacks.step_speed.time.perf_counter", clock)
     tensorboard = callbacks.TensorBoard(tmp_path, write_steps_per_second=True, update_freq=2)
     with Run(epochs=2, callbacks=[tensorboard], verbose=0) as run:
         for _ in run.epochs():
@@ -209,7 +209,7 @@ def test_what_was_written_is_kept_when_the_training_fails(tmp_path):
 
 def test_every_file_is_closed_if_one_cannot_be_synced(tmp_path, monkeypatch):
     tensorboard = callbacks.TensorBoard(tmp_path)
-    writers = tensorboard._writers
+    writers = tensorboard._files._writers
 
     def failing(writer):
         raise OSError(errno.ENOSPC, "disk full")
@@ -220,7 +220,7 @@ def test_every_file_is_closed_if_one_cannot_be_synced(tmp_path, monkeypatch):
     assert len(writers) == 2
     for writer in writers.values():
         with pytest.raises(RunStateError):
-            writer.scalar("late", 1.0, 1)
+            writer.add_scalar("late", 1.0, 1)
 
 
 def test_the_learning_rate_of_the_epoch_is_written(tmp_path):
@@ -559,7 +559,7 @@ def test_curves_of_a_run_that_goes_on_have_no_seam(tmp_path, kills):
 def test_files_of_a_killed_run_have_every_step_once(tmp_path):
     for step in (5, 8, 11):
         killed(tmp_path, step)
-    name = until(tmp_path)._name
+    name = until(tmp_path)._files.name
     for part in ("train", "validation"):
         steps = []
         for path in sorted((tmp_path / "tb" / part).glob(f"*.{name}")):

@@ -12,7 +12,7 @@ from callboard.callbacks.weight_image import weight_image
 def pixels(weight):
     """Return the pixels that another program reads."""
     picture = weight_image(np.asarray(weight, "f4"))
-    with Image.open(io.BytesIO(picture.png)) as image:
+    with Image.open(io.BytesIO(picture.content)) as image:
         assert (image.mode, image.size) == ("L", (picture.width, picture.height))
         return np.asarray(image)
 

@@ -1,4 +1,6 @@
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,10 @@ from callboard.events.writer import EventWriter
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from tensorboard.compat.proto.event_pb2 import Event
+
+
+# Lets the tests of this folder import the server that stands beside them.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 class Clock:

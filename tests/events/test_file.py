@@ -27,7 +27,7 @@ def number(writer):
 
 
 def wrote(writer):
-    writer.scalar("loss", 0.5, 0)
+    writer.add_scalar("loss", 0.5, 0)
     return writer
 
 
@@ -91,7 +91,7 @@ class TestFlushing:
         writer = open_writer(buffer_bytes=1000)
         sizes = []
         for step in range(100):
-            writer.scalar("loss", 0.5, step)
+            writer.add_scalar("loss", 0.5, step)
             sizes.append(writer.path.stat().st_size)
         assert sizes[-1] > 3000
         assert max(b - a for a, b in itertools.pairwise(sizes)) < 1100
@@ -99,22 +99,22 @@ class TestFlushing:
     def test_a_record_that_comes_late_flushes_those_before_it(self, open_writer, clock, events):
         writer = wrote(open_writer(flush_secs=10))
         clock.now += 9.5
-        writer.scalar("loss", 0.5, 1)
+        writer.add_scalar("loss", 0.5, 1)
         assert steps(writer.path, events) == []
         clock.now += 1
-        writer.scalar("loss", 0.5, 2)
+        writer.add_scalar("loss", 0.5, 2)
         assert steps(writer.path, events) == [0, 1]
         clock.now += 9.5
-        writer.scalar("loss", 0.5, 3)
+        writer.add_scalar("loss", 0.5, 3)
         assert steps(writer.path, events) == [0, 1]
 
     def test_a_clock_that_was_set_back_does_not_stop_flushing(self, open_writer, clock, events):
         writer = wrote(open_writer(flush_secs=10))
         clock.now -= 3600
-        writer.scalar("loss", 0.5, 1)
+        writer.add_scalar("loss", 0.5, 1)
         assert steps(writer.path, events) == [0]
         clock.now += 11
-        writer.scalar("loss", 0.5, 2)
+        writer.add_scalar("loss", 0.5, 2)
         assert steps(writer.path, events) == [0, 1]
 
     def test_sync_flushes_and_syncs_the_file(self, open_writer, events, monkeypatch):
@@ -142,7 +142,7 @@ class TestFlushing:
             from callboard.events import EventWriter
             writer = EventWriter(sys.argv[1])
             for step in range(50):
-                writer.scalar("loss", 0.5, step)
+                writer.add_scalar("loss", 0.5, step)
                 if step == 39:
                     writer.flush()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -187,7 +187,7 @@ class TestFullDisk:
     def test_it_is_raised_to_the_caller_with_the_name_of_the_file(self, disk):
         writer, full = disk
         full.room = writer.offset
-        writer.scalar("loss", 0.5, 1)
+        writer.add_scalar("loss", 0.5, 1)
         with pytest.raises(OSError, match="No space left") as caught:
             writer.flush()
         assert caught.value.errno == errno.ENOSPC
@@ -196,7 +196,7 @@ class TestFullDisk:
     def test_the_file_ends_with_a_whole_record(self, disk, events):
         writer, full = disk
         full.room = writer.offset + 100
-        writer.scalars({f"tag/{n}": 0 for n in range(20)}, 1)
+        writer.add_scalars({f"tag/{n}": 0 for n in range(20)}, 1)
         with pytest.raises(OSError, match="No space left"):
             writer.flush()
         assert writer.path.stat().st_size == writer.offset == whole_bytes(writer.path)
@@ -210,18 +210,18 @@ class TestFullDisk:
         writer = open_writer()
         wrote(writer).flush()
         before = writer.offset
-        writer.scalar("loss", 0.5, 1)
+        writer.add_scalar("loss", 0.5, 1)
         writer.flush()
         record = writer.offset - before
         writer._file._file = full = FullDisk(writer._file._file, writer.offset + room)
         full.can_truncate = can_truncate
         for step in range(2, 6):
-            writer.scalar("loss", 0.5, step)
+            writer.add_scalar("loss", 0.5, step)
         for _ in range(2):
             with pytest.raises(OSError, match="No space left"):
                 writer.flush()
         assert steps(writer.path, events) == list(range(2 + room // record))
-        writer.scalar("loss", 0.5, 6)
+        writer.add_scalar("loss", 0.5, 6)
         full.room = 10**6
         writer.flush()
         assert steps(writer.path, events) == list(range(7))
@@ -230,20 +230,20 @@ class TestFullDisk:
     def test_a_call_that_raises_has_added_nothing_and_memory_is_bounded(self, disk, events):
         writer, full = disk
         full.room = writer.offset
-        writer.scalar("loss", 0.5, 1)
+        writer.add_scalar("loss", 0.5, 1)
         for step in range(2, 100):
             with pytest.raises(OSError, match="No space left"):
-                writer.scalar("loss", 0.5, step)
+                writer.add_scalar("loss", 0.5, step)
         assert len(writer._file._buffer) < 100
         full.room = 10**6
-        writer.scalar("loss", 0.5, 100)
+        writer.add_scalar("loss", 0.5, 100)
         writer.close()
         assert steps(writer.path, events) == [0, 1, 100]
 
     def test_close_raises_what_was_not_raised_before(self, disk):
         writer, full = disk
         full.room = writer.offset
-        writer.scalar("loss", 0.5, 1)
+        writer.add_scalar("loss", 0.5, 1)
         with pytest.raises(OSError, match="No space left"):
             writer.close()
         assert full.closed
@@ -252,7 +252,7 @@ class TestFullDisk:
     def test_close_does_not_raise_the_same_again(self, disk):
         writer, full = disk
         full.room = writer.offset
-        writer.scalar("loss", 0.5, 1)
+        writer.add_scalar("loss", 0.5, 1)
         with pytest.raises(OSError, match="No space left"):
             writer.flush()
         writer.close()
@@ -261,7 +261,7 @@ class TestFullDisk:
     def test_it_does_not_replace_the_error_of_the_block(self, disk):
         writer, full = disk
         full.room = writer.offset
-        writer.scalar("loss", 0.5, 1)
+        writer.add_scalar("loss", 0.5, 1)
         with pytest.raises(KeyError) as caught, writer:
             raise KeyError
         assert "No space left" in caught.value.__notes__[0]
@@ -270,11 +270,11 @@ class TestFullDisk:
         writer, full = disk
         full.room = writer.offset
         with pytest.raises(OSError, match="No space left"), writer:
-            writer.scalar("loss", 0.5, 1)
+            writer.add_scalar("loss", 0.5, 1)
 
     def test_what_ctrl_c_cut_off_is_written_again_in_its_place(self, disk, events, monkeypatch):
         writer, full = disk
-        writer.scalar("loss", 0.5, 1)
+        writer.add_scalar("loss", 0.5, 1)
 
         def interrupted(data):
             full.raw.write(bytes(data[:10]))
@@ -298,7 +298,7 @@ class TestFullDisk:
             with EventWriter(sys.argv[1], buffer_bytes=3_001) as writer:
                 for step in range(1000):
                     try:
-                        writer.scalar("loss", 0.5, step)
+                        writer.add_scalar("loss", 0.5, step)
                     except OSError as error:
                         assert error.errno == errno.EFBIG
                         assert error.filename == str(writer.path)

@@ -170,7 +170,7 @@ def test_images_are_the_bytes_that_protobuf_writes(count):
 
 @pytest.mark.parametrize("image", [b"\xff\xd8\xff jpeg", "png", np.zeros((2, 2))])
 def test_an_image_that_is_no_png_is_an_error(image):
-    with pytest.raises(DataError, match="image 'samples' needs the bytes of a PNG"):
+    with pytest.raises(DataError, match="image 'samples' needs pixels or the bytes of a PNG"):
         summaries.image_value("samples", [image], 2, 2)
 
 

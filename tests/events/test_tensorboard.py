@@ -7,6 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
+from callboard.events.png import encode_png
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import grpc
@@ -18,7 +20,7 @@ with warnings.catch_warnings():
     from tensorboard.data.grpc_provider import GrpcDataProvider, make_stub
     from tensorboard.data.provider import RunTagFilter
 
-PNG = b"\x89PNG\r\n\x1a\n rest"
+PNG = encode_png(np.zeros((48, 640), np.uint8)).content
 KEEP_ALL = {"scalars": 0, "histograms": 0, "text": 0, "images": 0}
 ASKED = {"experiment_id": "", "downsample": 10_000}
 
@@ -86,9 +88,9 @@ def read(provider, run="run"):
 def test_scalars_are_shown_as_scalars(open_writer, load):
     writer = open_writer()
     for step in range(5):
-        writer.scalar("train/loss", step / 2, step, wall_time=100 + step)
-        writer.scalars({"Genauigkeit ü/準確率": 0.25, "nan": float("nan")}, step)
-    writer.scalar("end", 0, 5)
+        writer.add_scalar("train/loss", step / 2, step, wall_time=100 + step)
+        writer.add_scalars({"Genauigkeit ü/準確率": 0.25, "nan": float("nan")}, step)
+    writer.add_scalar("end", 0, 5)
     writer.close()
     provider = load()
     shown = read(provider)
@@ -107,9 +109,9 @@ def test_scalars_are_shown_as_scalars(open_writer, load):
 def test_histograms_are_shown_with_their_buckets(open_writer, load):
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
     writer = open_writer()
-    writer.histogram("weights", values, 3)
-    writer.histogram("weights", np.zeros(0), 4)
-    writer.scalar("end", 0, 5)
+    writer.add_histogram("weights", values, 3)
+    writer.add_histogram("weights", np.zeros(0), 4)
+    writer.add_scalar("end", 0, 5)
     writer.close()
     tensors = load().read_tensors(RequestContext(), plugin_name="histograms", **ASKED)
     first, empty = tensors["run"]["weights"]
@@ -122,8 +124,8 @@ def test_histograms_are_shown_with_their_buckets(open_writer, load):
 
 def test_texts_are_shown(open_writer, load):
     writer = open_writer()
-    writer.text("note", "**bold** ü", 3)
-    writer.scalar("end", 0, 5)
+    writer.add_text("note", "**bold** ü", 3)
+    writer.add_scalar("end", 0, 5)
     writer.close()
     tensors = load().read_tensors(RequestContext(), plugin_name="text", **ASKED)
     (note,) = tensors["run"]["note"]
@@ -132,8 +134,8 @@ def test_texts_are_shown(open_writer, load):
 
 def test_images_are_shown(open_writer, load):
     writer = open_writer()
-    writer.image("samples", [PNG + b"1", PNG + b"2"], 3, width=640, height=48)
-    writer.scalar("end", 0, 5)
+    writer.add_images("samples", [PNG + b"1", PNG + b"2"], 3)
+    writer.add_scalar("end", 0, 5)
     writer.close()
     provider = load()
     sequences = provider.read_blob_sequences(RequestContext(), plugin_name="images", **ASKED)
@@ -145,24 +147,24 @@ def test_images_are_shown(open_writer, load):
 def test_a_resumed_run_shows_each_step_once(open_writer, load, tmp_path):
     first = open_writer(flush_secs=0)
     for step in range(101):
-        first.scalars({"loss": 1, "accuracy": 1}, step)
+        first.add_scalars({"loss": 1, "accuracy": 1}, step)
         if step % 20 == 0:
-            first.scalar("val_loss", 1, step)
+            first.add_scalar("val_loss", 1, step)
     first.close()
     with first.path.open("r+b") as file:  # the process was killed within a record
         file.truncate(first.offset - 5)
     second = open_writer(start_step=80)
     for step in range(80, 150):
-        second.scalars({"loss": 2, "accuracy": 2}, step)
+        second.add_scalars({"loss": 2, "accuracy": 2}, step)
         if step % 20 == 0:
-            second.scalar("val_loss", 2, step)
+            second.add_scalar("val_loss", 2, step)
     second.close()
     third = open_writer(start_step=120)
     for step in range(120, 160):
-        third.scalars({"loss": 3, "accuracy": 3}, step)
+        third.add_scalars({"loss": 3, "accuracy": 3}, step)
         if step % 20 == 0:
-            third.scalar("val_loss", 3, step)
-    third.scalar("end", 0, 160)
+            third.add_scalar("val_loss", 3, step)
+    third.add_scalar("end", 0, 160)
     third.close()
     expected = [(step, 1 if step < 80 else 2 if step < 120 else 3) for step in range(160)]
     shown = read(load())
@@ -174,8 +176,8 @@ def test_a_resumed_run_is_shown_after_the_clock_went_back(open_writer, load, clo
     for start_step in (0, 5):
         writer = open_writer(start_step=start_step)
         for step in range(start_step, 10):
-            writer.scalar("loss", start_step, step)
-        writer.scalar("end", 0, 10)
+            writer.add_scalar("loss", start_step, step)
+        writer.add_scalar("end", 0, 10)
         writer.close()
         clock.now -= 100_000
     assert read(load()) == {"loss": [(step, 0 if step < 5 else 5) for step in range(10)]}
@@ -185,7 +187,7 @@ def test_runs_are_the_directories_that_were_written_to(open_writer, load, tmp_pa
     for name in ("train", "validation", "empty"):
         writer = open_writer(tmp_path / "logs" / name)
         if name != "empty":
-            writer.scalars({"loss": len(name), "end": 0}, 1)
+            writer.add_scalars({"loss": len(name), "end": 0}, 1)
         writer.close()
     provider = load(tmp_path / "logs")
     runs = {run.run_name for run in provider.list_runs(RequestContext(), experiment_id="")}
@@ -197,7 +199,7 @@ def test_runs_are_the_directories_that_were_written_to(open_writer, load, tmp_pa
 def test_readers_that_know_only_simple_values_find_the_scalars(open_writer):
     writer = open_writer()
     for step in range(3):
-        writer.scalars({"loss": step / 2, "accuracy": 1}, step)
+        writer.add_scalars({"loss": step / 2, "accuracy": 1}, step)
     writer.close()
     accumulator = EventAccumulator(str(writer.path.parent))
     accumulator.Reload()

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from callboard._core.errors import ConfigurationError, DataError, RunStateError
 from callboard.events import EventWriter, read_records
+from callboard.events.png import encode_png
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from tensorboard.compat.proto.event_pb2 import Event
 
-PNG = b"\x89PNG\r\n\x1a\n rest"
+PNG = encode_png(np.zeros((1, 2), np.uint8)).content
 
 
 def tags_and_steps(messages):
@@ -28,14 +29,14 @@ def test_a_writer_that_is_not_written_to_leaves_nothing_behind(tmp_path):
         writer.sync()
         assert writer.path is None
         assert writer.offset == 0
-        writer.scalars({}, 0)
+        writer.add_scalars({}, 0)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_file_opens_with_version_and_session_start(open_writer, events):
     for start_step in (0, 80):
         writer = open_writer(start_step=start_step)
-        writer.scalar("loss", 0.5, start_step)
+        writer.add_scalar("loss", 0.5, start_step)
         writer.close()
         version, start, scalar = events(writer.path)
         assert version.file_version == "brain.Event:2"
@@ -45,12 +46,12 @@ def test_a_file_opens_with_version_and_session_start(open_writer, events):
 
 def test_every_kind_of_record_is_written_in_the_order_of_the_calls(open_writer, events):
     writer = open_writer()
-    writer.scalar("a", 1, 1)
-    writer.scalars({"b": 2, "c": 3}, 2)
-    writer.histogram("d", np.arange(5.0), 3)
-    writer.text("e", "words", 4)
-    writer.image("f", PNG, 5, width=2, height=1)
-    writer.image("g", [PNG, PNG], 6, width=2, height=1)
+    writer.add_scalar("a", 1, 1)
+    writer.add_scalars({"b": 2, "c": 3}, 2)
+    writer.add_histogram("d", np.arange(5.0), 3)
+    writer.add_text("e", "words", 4)
+    writer.add_image("f", PNG, 5)
+    writer.add_images("g", [PNG, PNG], 6)
     writer.flush()
     messages = events(writer.path)
     expected = [("a", 1), ("b", 2), ("c", 2), ("d", 3), ("e", 4), ("f", 5), ("g", 6)]
@@ -62,12 +63,12 @@ def test_every_kind_of_record_is_written_in_the_order_of_the_calls(open_writer, 
 
 def test_wall_time_is_the_clock_or_what_is_given(open_writer, events, clock):
     writer = open_writer()
-    writer.scalar("loss", 0.5, 0)
-    writer.scalar("loss", 0.5, 1, wall_time=12.5)
-    writer.scalars({"loss": 0.5}, 2, wall_time=13)
-    writer.histogram("h", [1.0], 3, wall_time=14)
-    writer.text("t", "", 4, wall_time=15)
-    writer.image("i", PNG, 5, width=1, height=1, wall_time=16)
+    writer.add_scalar("loss", 0.5, 0)
+    writer.add_scalar("loss", 0.5, 1, wall_time=12.5)
+    writer.add_scalars({"loss": 0.5}, 2, wall_time=13)
+    writer.add_histogram("h", [1.0], 3, wall_time=14)
+    writer.add_text("t", "", 4, wall_time=15)
+    writer.add_image("i", PNG, 5, wall_time=16)
     writer.flush()
     times = [message.wall_time for message in events(writer.path)]
     assert times == [clock.now] * 3 + [12.5, 13, 14, 15, 16]
@@ -88,7 +89,7 @@ def test_wall_time_is_the_clock_or_what_is_given(open_writer, events, clock):
 def test_what_was_written_is_what_is_read(tmp_path_factory, scalars):
     with EventWriter(tmp_path_factory.mktemp("run"), buffer_bytes=100) as writer:
         for tag, value, step, wall_time in scalars:
-            writer.scalar(tag, value, step, wall_time=wall_time)
+            writer.add_scalar(tag, value, step, wall_time=wall_time)
     read = []
     for payload in list(read_records(writer.path))[2:]:
         event = Event.FromString(payload)
@@ -99,9 +100,9 @@ def test_what_was_written_is_what_is_read(tmp_path_factory, scalars):
 
 def test_several_scalars_are_recorded_all_or_none(open_writer, events):
     writer = open_writer()
-    writer.scalar("loss", 0.5, 0)
+    writer.add_scalar("loss", 0.5, 0)
     with pytest.raises(DataError, match="scalar 'accuracy'"):
-        writer.scalars({"loss": 0.25, "accuracy": "high"}, 1)
+        writer.add_scalars({"loss": 0.25, "accuracy": "high"}, 1)
     writer.flush()
     assert tags_and_steps(events(writer.path)) == [("loss", 0)]
 
@@ -110,10 +111,10 @@ def test_a_histogram_warns_once_per_tag_of_what_it_leaves_out(open_writer, event
     writer = open_writer()
     values = np.array([1.0, math.nan, math.inf])
     with pytest.warns(RuntimeWarning, match="'w' at step 3: 2 values are NaN or .* 1 were counted"):
-        writer.histogram("w", values, 3)
-    writer.histogram("w", values, 4)
+        writer.add_histogram("w", values, 3)
+    writer.add_histogram("w", values, 4)
     with pytest.warns(RuntimeWarning, match="'v' at step 4") as caught:
-        writer.histogram("v", values, 4)
+        writer.add_histogram("v", values, 4)
     assert caught[0].filename == __file__
     writer.flush()
     assert tags_and_steps(events(writer.path)) == [("w", 3), ("w", 4), ("v", 4)]
@@ -121,25 +122,25 @@ def test_a_histogram_warns_once_per_tag_of_what_it_leaves_out(open_writer, event
 
 def test_writing_after_close_is_an_error_that_names_the_directory(open_writer, tmp_path):
     writer = open_writer()
-    writer.scalar("loss", 0.5, 0)
+    writer.add_scalar("loss", 0.5, 0)
     writer.close()
     with pytest.raises(RunStateError, match=r"run' is closed; .* start_step="):
-        writer.scalar("loss", 0.5, 1)
+        writer.add_scalar("loss", 0.5, 1)
     with pytest.raises(RunStateError):
-        writer.text("note", "words", 1)
+        writer.add_text("note", "words", 1)
 
 
 def test_closing_is_final_even_if_nothing_was_written(open_writer):
     writer = open_writer()
     writer.close()
     with pytest.raises(RunStateError):
-        writer.scalar("loss", 0.5, 0)
+        writer.add_scalar("loss", 0.5, 0)
     assert writer.path is None
 
 
 def test_close_flush_and_sync_may_be_called_again(open_writer):
     writer = open_writer()
-    writer.scalar("loss", 0.5, 0)
+    writer.add_scalar("loss", 0.5, 0)
     writer.close()
     size = writer.path.stat().st_size
     writer.close()
@@ -151,7 +152,7 @@ def test_close_flush_and_sync_may_be_called_again(open_writer):
 def test_an_error_in_the_block_closes_the_file_and_goes_on(tmp_path, events):
     error = KeyError("from the training loop")
     writer = EventWriter(tmp_path)
-    writer.scalar("loss", 0.5, 0)
+    writer.add_scalar("loss", 0.5, 0)
     with pytest.raises(KeyError) as caught, writer:
         raise error
     assert caught.value is error
@@ -163,7 +164,7 @@ def test_threads_may_share_a_writer(open_writer, events):
 
     def write(tag):
         for step in range(300):
-            writer.scalar(tag, step, step)
+            writer.add_scalar(tag, step, step)
 
     threads = [threading.Thread(target=write, args=(f"thread/{n}",)) for n in range(4)]
     for thread in threads:
@@ -178,7 +179,7 @@ def test_threads_may_share_a_writer(open_writer, events):
 def test_a_thread_waits_while_another_one_writes(open_writer):
     writer = open_writer()
     with writer._file._lock:
-        thread = threading.Thread(target=writer.scalar, args=("loss", 0.5, 0))
+        thread = threading.Thread(target=writer.add_scalar, args=("loss", 0.5, 0))
         thread.start()
         thread.join(0.05)
         assert thread.is_alive()
@@ -208,7 +209,7 @@ def test_an_impossible_start_step_is_reported_at_once(tmp_path):
 
 def test_a_directory_may_be_a_string_and_is_made(tmp_path):
     with EventWriter(os.fspath(tmp_path / "a" / "b")) as writer:
-        writer.scalar("loss", 0.5, 0)
+        writer.add_scalar("loss", 0.5, 0)
     assert writer.path.parent == tmp_path / "a" / "b"
 
 
@@ -216,4 +217,4 @@ def test_a_file_in_the_place_of_the_directory_is_an_error_that_names_it(tmp_path
     (tmp_path / "run").touch()
     for directory in (tmp_path / "run", tmp_path / "run" / "train"):
         with EventWriter(directory) as writer, pytest.raises(NotADirectoryError, match="run"):
-            writer.scalar("loss", 0.5, 0)
+            writer.add_scalar("loss", 0.5, 0)

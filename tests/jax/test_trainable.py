@@ -1,13 +1,15 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from safetensors.numpy import load_file
 
 from callboard import DataError, FileFormatError, RunStateError, UnknownNameError, UnsupportedError
 from callboard.checkpoint.safetensors import write_safetensors
-from callboard.jax import state_trainable
+from callboard.jax import Model, state_trainable
 
 RATE = optax.inject_hyperparams(optax.adam)
 
@@ -138,3 +140,9 @@ def test_updates_of_a_loop_of_ones_own_are_not_guarded():
 def test_averages_are_a_part_of_the_state():
     with pytest.raises(UnsupportedError, match=r"optax.incremental_update"):
         made().averages(0.99)
+
+
+def test_kernels_of_equinox_have_their_outputs_first_and_those_of_flax_do_not():
+    net = eqx.nn.Linear(2, 1, key=jax.random.key(0))
+    assert Model(net).trainable.inspection.outputs_first
+    assert not Model(nnx.Linear(2, 1, rngs=nnx.Rngs(0))).trainable.inspection.outputs_first

@@ -15,6 +15,7 @@ from callboard._core.learning_rate import valid_rate
 from callboard._core.logs import Logs
 from callboard.jax import files
 from callboard.jax.arrays import is_key, to_array
+from callboard.jax.inspection import JaxInspection
 from callboard.jax.leaves import Leaf, leaves_of, weights_of, with_values
 
 __all__ = ["JaxTrainable", "Trained"]
@@ -72,6 +73,11 @@ class JaxTrainable:
     @state.setter
     def state(self, state: Any) -> None:
         self.model.state = state
+
+    @property
+    def inspection(self) -> JaxInspection:
+        """What can be seen of the model, beyond its numbers."""
+        return JaxInspection(self)
 
     @property
     def rank(self) -> int:

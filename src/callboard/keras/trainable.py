@@ -20,6 +20,7 @@ from callboard._core.logs import Logs
 from callboard.checkpoint.safetensors import write_safetensors
 from callboard.keras.activations import layers_of, recorded_activations
 from callboard.keras.averages import OptimizerAverages
+from callboard.keras.inspection import KerasInspection
 from callboard.keras.rate import Rate
 from callboard.keras.variables import Arrays, assign, by_path, host_array, matched, read
 
@@ -69,6 +70,11 @@ class KerasTrainable:
                 "first, or pass Run(model=..., optimizer=...)"
             )
         return optimizer
+
+    @property
+    def inspection(self) -> KerasInspection:
+        """What can be seen of the model."""
+        return KerasInspection(self)
 
     @property
     def rank(self) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from callboard._core.nested import leaves
-from callboard.torch.modes import evaluating
+from callboard.torch.untouched import untouched
 
 __all__ = ["recorded_activations"]
 
@@ -40,18 +40,9 @@ def recorded_activations(module: nn.Module, call: Callable[[], object]) -> dict[
         if next(layer.children(), None) is None
     ]
     try:
-        with (
-            evaluating(module),
-            torch.no_grad(),
-            torch.random.fork_rng(devices=_accelerators(module)),
-        ):
+        with untouched(module):
             call()
     finally:
         for handle in handles:
             handle.remove()
     return outputs
-
-
-def _accelerators(module: nn.Module) -> list[int]:
-    """Return the CUDA devices that a module's weights are on."""
-    return sorted({p.device.index for p in module.parameters() if p.device.type == "cuda"})

@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from callboard._core.batches import Batch
 from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
 from callboard._core.logs import Logs
-from callboard._core.nested import mapped
 from callboard.torch import distributed, files, state
 from callboard.torch.activations import recorded_activations
 from callboard.torch.arrays import to_array, to_tensor
 from callboard.torch.averages import ForeignAverages, WeightAverages
 from callboard.torch.guard import Guard
+from callboard.torch.inspection import TorchInspection, inputs_of
 from callboard.torch.optimizers import Optimizer
 
 if TYPE_CHECKING:
@@ -40,6 +39,11 @@ class TorchTrainable:
         self.model = model
         self._guard: Guard | None = None
         self.active_averages: WeightAverages | None = None
+
+    @property
+    def inspection(self) -> TorchInspection:
+        """What can be seen of the module."""
+        return TorchInspection(self.model)
 
     @property
     def rank(self) -> int:
@@ -112,11 +116,7 @@ class TorchTrainable:
 
     def activations(self, inputs: Any) -> Arrays:
         """Return the outputs of all innermost layers for a batch's inputs."""
-        if isinstance(inputs, list) and inputs and isinstance(inputs[0], Batch):
-            inputs = inputs[0]  # the batches of one execution
-        x = inputs[0] if isinstance(inputs, list | tuple) else inputs
-        device = self.model.device
-        x = mapped(lambda value: to_tensor(value).to(device), x)
+        x = inputs_of(self.model, inputs)
         outputs = recorded_activations(self.model.module, lambda: self.model.forward(x))
         return {name: to_array(output.float()) for name, output in outputs.items()}
 

@@ -1,0 +1,55 @@
+"""What can be seen of a Keras model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+if TYPE_CHECKING:
+    from callboard.keras.trainable import KerasTrainable
+
+__all__ = ["KerasInspection"]
+
+
+class KerasInspection:
+    """:class:`callboard._core.inspection.Inspection` for Keras, on each of its backends.
+
+    Args:
+        trainable: The model, as callbacks see it.
+    """
+
+    outputs_first = False
+
+    def __init__(self, trainable: KerasTrainable) -> None:
+        self._trainable = trainable
+
+    def layers(self) -> tuple[str, ...]:
+        """Return the names of all layers, and those that the weights' names begin with."""
+        weights = (name.rpartition("/")[0] for name in self._trainable.weights())
+        names = (layer.name for layer in self._layers())
+        return tuple(dict.fromkeys(name for name in (*names, *weights) if name))
+
+    def summary(self) -> str:
+        """Return Keras's own table of the layers."""
+        lines: list[str] = []
+        self._trainable.model.summary(print_fn=lines.append)
+        return "\n".join(lines)
+
+    def embeddings(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Copy the vectors of all ``Embedding`` layers that are built to the host."""
+        return {
+            layer.name: np.array(keras.ops.convert_to_numpy(layer.embeddings), np.float32)
+            for layer in self._layers()
+            if isinstance(layer, keras.layers.Embedding) and layer.built
+        }
+
+    def graph(self, batch: Any) -> None:
+        """Return None: Keras shows the operations of no backend."""
+
+    def profiler(self) -> None:
+        """Return None: each backend has a profiler of its own."""
+
+    def _layers(self) -> list[Any]:
+        return list(self._trainable.model._flatten_layers(include_self=False))  # noqa: SLF001 - layers in layers too
