@@ -20,7 +20,7 @@ demo: $(VENV)/.user
 
 test: $(VENV)/.dev
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest -n $(JOBS) --doctest-modules --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --doctest-modules --cov --cov-report= $(ARGS)
 	$(BIN)/python -m coverage report
 
 lint: $(VENV)/.dev

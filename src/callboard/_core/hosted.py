@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from callboard._core.callback import Callback
+from callboard._core.errors import UnsupportedError
 from callboard._core.logs import Logs
 from callboard._core.run import Run
 
@@ -30,6 +32,10 @@ class HostedRun(Run):
         *arguments: As of :class:`Run`.
         signals: Whether signals that ask for an end are answered between two steps. Only for a
             host that reports every end, as the signals' handlers stay until then.
+        rate_controller: What changes the learning rate besides the callbacks, where the host knows
+            that better than the optimizer shows.
+        resumes_by: How the host goes on with a run that was interrupted, if not by what callbacks
+            saved; a callback that saves whole runs is an error then, which says this instead.
         **options: As of :class:`Run`.
 
     Example:
@@ -45,19 +51,51 @@ class HostedRun(Run):
         (2, 'loss did not improve on 0.4 for 1 epochs')
     """
 
-    def __init__(self, *arguments: Any, signals: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        signals: bool = True,
+        rate_controller: str | None = None,
+        resumes_by: str = "",
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self.boundary.hears_signals = signals
+        self._rate_controller = rate_controller
+        self._resumes_by = resumes_by
         self._batch_hooks: tuple[_Hook, _Hook] = (None, None)
+
+    @property
+    def rate_controller(self) -> str:
+        """What changes the learning rate besides the callbacks, or an empty string."""
+        if self._rate_controller is None:
+            return super().rate_controller
+        return self._rate_controller
 
     def begin(self) -> None:
         """Begin: check the configuration, call ``on_train_begin``, go on with a saved run.
 
         Raises:
             ConfigurationError: For what surely cannot work.
+            UnsupportedError: For a callback that saves runs the host cannot go on with.
         """
+        if self._resumes_by:
+            for callback in self.callbacks:
+                if isinstance(callback, Callback) and _saves_runs(callback):
+                    raise UnsupportedError(
+                        f"{type(callback).__name__} saves runs to go on with, and this loop is not "
+                        f"Callboard's to go on with; {self._resumes_by}"
+                    )
         self.__enter__()
         self.resolve()
+
+    def state_in_host(self) -> dict[str, Any]:
+        """Return what the host's own checkpoint lacks: states of callbacks, progress, journal."""
+        return self._cut.state_beside_a_host()
+
+    def load_state_in_host(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_in_host()``, after :meth:`begin`."""
+        self._cut.load_state_beside_a_host(state)
 
     def resolve(self) -> None:
         """Look anew which batch hooks there are, after callbacks have changed theirs."""
@@ -120,13 +158,16 @@ class HostedRun(Run):
         self.validated = True
         self.callbacks.on_test_end(Logs(logs))
 
-    def end_epoch(self, logs: Mapping[str, Any]) -> bool:
+    def end_epoch(
+        self, logs: Mapping[str, Any], other_names: Mapping[str, str] | None = None
+    ) -> bool:
         """Report that an epoch is over; return whether the run is to end.
 
         Args:
             logs: All metrics of the epoch, those of its validation with ``val_``.
+            other_names: Names of the host by which callbacks may read them too, each with ours.
         """
-        self.logs = self.trainable.reduced(Logs(logs))
+        self.logs = Logs(self.trainable.reduced(Logs(logs)), other_names)
         self._end_epoch()
         self.boundary.reach()
         return self.stopping
@@ -138,3 +179,7 @@ class HostedRun(Run):
     def fail(self, error: BaseException) -> None:
         """Report the error, or Ctrl-C, that ended training; the host goes on raising it."""
         self.__exit__(type(error), error, error.__traceback__)
+
+
+def _saves_runs(callback: Callback) -> bool:
+    return type(callback).saved_run is not Callback.saved_run
