@@ -11,6 +11,9 @@ LOOPS = {
     "run": [],
     "torch_model": [],
     "transformers": [],
+    "catboost": [],
+    "lightgbm": [],
+    "xgboost": [],
     "lightning": [
         "ignore:.*LeafSpec:FutureWarning",
         "ignore:.*does not have many workers",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from callboard._core.callback import Callback
+from callboard._core.checks import ConfigurationWarning
+from callboard._core.dispatch import CallbackList
 from callboard._core.errors import UnsupportedError
 from callboard._core.logs import Logs
 from callboard._core.run import Run
@@ -34,6 +37,8 @@ class HostedRun(Run):
             host that reports every end, as the signals' handlers stay until then.
         rate_controller: What changes the learning rate besides the callbacks, where the host knows
             that better than the optimizer shows.
+        batches: Whether the host reports batches. Where it does not, a callback that was told to act
+            by batches is an error, and one that may want to gets a warning.
         resumes_by: How the host goes on with a run that was interrupted, if not by what callbacks
             saved; a callback that saves whole runs is an error then, which says this instead.
         **options: As of :class:`Run`.
@@ -56,12 +61,14 @@ class HostedRun(Run):
         *arguments: Any,
         signals: bool = True,
         rate_controller: str | None = None,
+        batches: bool = True,
         resumes_by: str = "",
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self.boundary.hears_signals = signals
         self._rate_controller = rate_controller
+        self._reports_batches = batches
         self._resumes_by = resumes_by
         self._batch_hooks: tuple[_Hook, _Hook] = (None, None)
 
@@ -80,12 +87,11 @@ class HostedRun(Run):
             UnsupportedError: For a callback that saves runs the host cannot go on with.
         """
         if self._resumes_by:
-            for callback in self.callbacks:
-                if isinstance(callback, Callback) and _saves_runs(callback):
-                    raise UnsupportedError(
-                        f"{type(callback).__name__} saves runs to go on with, and this loop is not "
-                        f"Callboard's to go on with; {self._resumes_by}"
-                    )
+            _check_no_saved_runs(self.callbacks, self._resumes_by)
+        if not self._reports_batches:
+            _check_batch_hooks(self.callbacks)
+        if self._rate_is_controlled():
+            _ = self.learning_rate  # what has none that can be set says so
         self.__enter__()
         self.resolve()
 
@@ -99,6 +105,8 @@ class HostedRun(Run):
 
     def resolve(self) -> None:
         """Look anew which batch hooks there are, after callbacks have changed theirs."""
+        if not self._reports_batches:
+            return
         hook = self.callbacks.hook
         self._batch_hooks = hook("on_train_batch_begin"), hook("on_train_batch_end")
 
@@ -181,5 +189,28 @@ class HostedRun(Run):
         self.__exit__(type(error), error, error.__traceback__)
 
 
-def _saves_runs(callback: Callback) -> bool:
-    return type(callback).saved_run is not Callback.saved_run
+def _check_no_saved_runs(callbacks: CallbackList, resumes_by: str) -> None:
+    for callback in callbacks:
+        own = getattr(type(callback), "saved_run", Callback.saved_run)
+        if own is not Callback.saved_run:
+            raise UnsupportedError(
+                f"{type(callback).__name__} saves runs to go on with, and this loop is not "
+                f"Callboard's to go on with; {resumes_by}"
+            )
+
+
+def _check_batch_hooks(callbacks: CallbackList) -> None:
+    for callback in callbacks:
+        name = type(callback).__name__
+        for hook in ("on_train_batch_begin", "on_train_batch_end"):
+            if hook in vars(callback):  # set by a constructor, because of its arguments
+                raise UnsupportedError(
+                    f"this {name} acts by batches, and this loop has none; let it act by epochs"
+                )
+            is_ours = type(callback).__module__.startswith("callboard.")  # and works by epochs too
+            if not is_ours and not CallbackList([callback]).idle(hook):
+                warnings.warn(
+                    f"{name}.{hook} is never called: this loop has no batches",
+                    ConfigurationWarning,
+                    stacklevel=5,
+                )

@@ -36,6 +36,7 @@ class Bridge:
     """
 
     _resumes_by = ""
+    _says_when_it_ends = True
 
     def __init__(self, callbacks: Iterable[Any] = (), *, verbose: int = 0) -> None:
         CallbackList([callbacks])  # says what is no callback
@@ -98,8 +99,9 @@ class Bridge:
 
     def _begin(self, *arguments: Any, **options: Any) -> HostedRun:
         """Begin a run for a training that begins; arguments are those of :class:`HostedRun`."""
-        if self._is_running:
+        if self._is_running and self._says_when_it_ends:
             self._fail(RunStateError("another training began before this one had ended"))
+        self._end()
         run = HostedRun(
             *arguments,
             callbacks=[self.callbacks],
