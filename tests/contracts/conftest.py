@@ -11,7 +11,9 @@ LOOPS = {
     "run": [],
     "torch_model": [],
     "transformers": [],
-    "catboost": [],
+    "skorch": [],
+    "ignite": [],
+    "catboost": ["ignore:Failed to import numba", "ignore:Can.t optimze method"],
     "lightgbm": [],
     "xgboost": [],
     "lightning": [

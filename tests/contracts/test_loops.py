@@ -1,6 +1,8 @@
 """What callbacks do is the same in every loop."""
 
 import copy
+import csv
+import math
 import pickle
 import re
 
@@ -42,6 +44,8 @@ def test_hooks_are_called_in_the_same_order(loop, reference, recorder, script):
     reference.train([expected], script([0.5, 0.4]))
     loop.train(loop.given([heard]), script([0.5, 0.4]))
     lines = expected.lines
+    if loop.ALSO_LOGS:
+        heard.lines = [re.sub(f" (val_)?{loop.ALSO_LOGS}", "", line) for line in heard.lines]
     if "logs of validation batches" in loop.LACKS:
         lines = [re.sub("(on_test_batch_end [0-9]+).*", r"\1", line) for line in lines]
     if "logs of batches" in loop.LACKS:
@@ -55,6 +59,8 @@ def test_hooks_are_called_in_the_same_order(loop, reference, recorder, script):
     ids=["patience 1", "patience 3", "NaN", "patience 0"],
 )
 def test_early_stopping_stops_after_the_same_epoch(loop, reference, script, losses, patience):
+    if not loop.KNOWS_NAN and any(map(math.isnan, losses)):
+        pytest.skip("the host itself fails at a metric that is NaN")
     expected, run = (
         each.train(
             each.given([callbacks.EarlyStopping(patience=patience)]),
@@ -84,12 +90,15 @@ def test_a_plateau_lowers_the_rate_in_the_hosts_optimizer(loop, reference, scrip
 
 
 def test_the_best_epoch_is_saved_and_loads_into_a_fresh_model(loop, script, tmp_path):
-    path = tmp_path / f"best{loop.SUFFIX}"
+    path = tmp_path / f"best{loop.SUFFIX or '.cbm'}"
     checkpoint = callbacks.ModelCheckpoint(path, save_best_only=True)
     watch = Watch(loop)
     if not loop.SUFFIX:
         with pytest.raises(UnsupportedError, match="save"):
             loop.train(loop.given([checkpoint]), script(DOWN_AND_UP))
+        with pytest.raises(UnsupportedError, match="save"):
+            folder = callbacks.ModelCheckpoint("folder")
+            loop.train(loop.given([folder]), script(DOWN_AND_UP))
         return
     loop.train(loop.given([watch, checkpoint]), script(DOWN_AND_UP))
     assert len(set(watch.seen)) == len(DOWN_AND_UP)
@@ -115,26 +124,25 @@ def test_logs_are_the_same(loop, reference, script, tmp_path):
         writers = [callbacks.CSVLogger(folder / "log.csv"), callbacks.TensorBoard(folder / "logs")]
         losses = [value / 2 for value in DOWN_AND_UP]
         run = each.train(each.given(writers), script(losses, DOWN_AND_UP, batches=batches))
-        rows = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
+        with (folder / "log.csv").open(newline="") as file:
+            rows = [row for row in csv.DictReader(file)]
         written.append(
             {
-                "history": {n: pytest.approx(v, rel=1e-6) for n, v in run.history.history.items()},
-                "csv": [[_number(cell) for cell in row] for row in rows],
-                "events": [e for e in scalars(folder / "logs") if "learning_rate" not in e[2]],
+                "history": {n: run.history.history[n] for n in ("loss", "val_loss")},
+                "csv": {n: [float(row[n]) for row in rows] for n in ("epoch", "loss", "val_loss")},
+                "events": [e for e in scalars(folder / "logs") if "_loss" in e[2]],
             }
         )
+        names = set(rows[0]) | set(run.history.history)
+        also = {f"{p}{each.ALSO_LOGS}" for p in ("", "val_") if each.ALSO_LOGS}
+        assert names - also == {"epoch", "loss", "val_loss"}
     expected, actual = written
-    assert list(actual["history"]) == list(expected["history"]) == ["loss", "val_loss"]
-    assert actual["history"] == {n: v.expected for n, v in expected["history"].items()}
-    assert actual["csv"] == expected["csv"]
+    for part in ("history", "csv"):
+        for name, values in expected[part].items():
+            assert actual[part][name] == pytest.approx(values, rel=1e-6)
     assert len(expected["events"]) == 18
     assert [e[:3] for e in actual["events"]] == [e[:3] for e in expected["events"]]
     assert [e[3] for e in actual["events"]] == pytest.approx([e[3] for e in expected["events"]])
-
-
-def _number(cell):
-    """Return a cell's number to the precision that every framework computes a loss with."""
-    return cell if cell.isalpha() or "_" in cell else f"{float(cell):.5g}"
 
 
 @pytest.mark.parametrize("failure", [ValueError("broken data"), KeyboardInterrupt()], ids=repr)
@@ -211,7 +219,7 @@ def test_a_saved_run_goes_on_or_the_host_says_how(loop, script, tmp_path):
 
 
 def test_what_acts_by_batches_is_an_error_where_there_are_none(loop, script):
-    by_batches = callbacks.ModelCheckpoint(f"m{loop.SUFFIX}", save_freq=2)
+    by_batches = callbacks.TensorBoard("logs", update_freq=2)
     if "on_train_batch_end" not in loop.LACKS:
         pytest.skip("the loop has batches")
     with pytest.raises(UnsupportedError, match="acts by batches"):

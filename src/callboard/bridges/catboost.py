@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
+from callboard._core.dispatch import CallbackList
 from callboard._core.errors import UnsupportedError
 from callboard._core.trainable import NoModel
+from callboard.callbacks import ModelCheckpoint
 from callboard.bridges.boosting import Boosting, BoostingTrainable
 
 __all__ = ["Callbacks"]
@@ -96,6 +98,8 @@ class Callbacks(Boosting):
         return not stop
 
     def _begin_run(self) -> None:
+        if any(isinstance(each, ModelCheckpoint) for each in CallbackList([self.callbacks])):
+            _cannot_save()
         given = {} if self._model is None else self._model.get_params()
         rounds = next((given[name] for name in _ROUNDS if name in given), _DEFAULT_ROUNDS)
         advice = "name it by Callbacks([...]).attach(model)"
@@ -123,14 +127,22 @@ class _Trainable(BoostingTrainable):
 
     def check_path(self, path: Path, *, weights_only: bool) -> None:
         """Raise, as there is no model to save before training has ended."""
-        raise UnsupportedError(
-            "CatBoost's model cannot be saved while it trains; pass fit(save_snapshot=True), or "
-            "EarlyStopping(restore_best_weights=True) and model.save_model afterwards"
-        )
+        _cannot_save()
 
     def weights(self, into: dict[str, Array] | None = None) -> dict[str, Array]:
         # The model is in the library's hands until fit ends, and trees that are there do not change.
         return {"rounds": np.array(self.rounds)}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Raise, for the same reason."""
+        _cannot_save()
+
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         self.model.booster.shrink(ntree_end=int(weights["rounds"]))
+
+
+def _cannot_save() -> NoReturn:
+    raise UnsupportedError(
+        "CatBoost's model cannot be saved while it trains; pass fit(save_snapshot=True), or "
+        "EarlyStopping(restore_best_weights=True) and model.save_model afterwards"
+    )

@@ -1,5 +1,7 @@
 """``CatBoost.fit``."""
 
+import sys
+
 import catboost
 import numpy as np
 
@@ -14,6 +16,8 @@ LACKS = {
 }
 SETS_THE_RATE = RESUMES = False
 RESTORES = HEARS_OF_CTRL_C = True
+KNOWS_NAN = False
+ALSO_LOGS = "RMSE"
 
 given = Callbacks
 X = np.arange(80.0).reshape(40, 2)
@@ -45,7 +49,10 @@ def train(callbacks, script):
     )  # fmt: skip
     callbacks.attach(model)
     with callbacks:
-        model.fit(X, X[:, 0], eval_set=(X, X[:, 0]), callbacks=[callbacks])
+        try:
+            model.fit(X, X[:, 0], eval_set=(X, X[:, 0]), callbacks=[callbacks])
+        except catboost.CatBoostError:  # what it makes of all errors of a metric
+            raise script.failure or sys.exception() from None
     callbacks.run.host = model
     return callbacks.run
 

@@ -12,7 +12,8 @@ SUFFIX = ".safetensors"
 LACKS = {"logs of validation batches"}
 SETS_THE_RATE = HEARS_OF_CTRL_C = True
 RESUMES = False
-RESTORES = True
+RESTORES = KNOWS_NAN = True
+ALSO_LOGS = ""
 
 given = Callbacks
 

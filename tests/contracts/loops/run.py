@@ -8,6 +8,8 @@ from callboard import Run
 SUFFIX = ".safetensors"
 LACKS = frozenset()
 SETS_THE_RATE = RESTORES = RESUMES = HEARS_OF_CTRL_C = True
+KNOWS_NAN = True
+ALSO_LOGS = ""
 
 
 def given(callbacks):

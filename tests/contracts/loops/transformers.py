@@ -10,6 +10,8 @@ SUFFIX = ".safetensors"
 LACKS = {"logs of validation batches", "logs of batches"}
 SETS_THE_RATE = RESTORES = HEARS_OF_CTRL_C = True
 RESUMES = False
+KNOWS_NAN = True
+ALSO_LOGS = ""
 
 given = Callbacks
 

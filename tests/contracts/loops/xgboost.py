@@ -14,6 +14,8 @@ LACKS = {
 }
 SETS_THE_RATE = RESTORES = HEARS_OF_CTRL_C = True
 RESUMES = False
+KNOWS_NAN = True
+ALSO_LOGS = ""
 
 given = Callbacks
 X = np.arange(40.0).reshape(20, 2)
