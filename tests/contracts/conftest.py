@@ -11,6 +11,8 @@ LOOPS = {
     "run": [],
     "torch_model": [],
     "transformers": [],
+    "partial_fit": [],
+    "sklearn": ["ignore:lbfgs failed to converge"],
     "skorch": [],
     "ignite": [],
     "catboost": ["ignore:Failed to import numba", "ignore:Can.t optimze method"],

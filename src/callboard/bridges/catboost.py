@@ -67,6 +67,10 @@ class Callbacks(Boosting):
         self._model: Any = None
         self._trainable: _Trainable | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the model of one training too."""
+        return {**super().__getstate__(), "_trainable": None}
+
     def attach(self, model: Any) -> Self:
         """Say which model is going to be trained; without one, callbacks have none."""
         self._model = model

@@ -69,6 +69,10 @@ class Callbacks(Boosting):
         super().__init__(callbacks, verbose=verbose)
         self._trainable: _Trainable | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the model of one training too."""
+        return {**super().__getstate__(), "_trainable": None}
+
     def __iter__(self) -> Iterator[Callable[[CallbackEnv], None]]:
         """Return what LightGBM is to call."""
         yield _Call(self._before, order=5, before_iteration=True)

@@ -89,6 +89,7 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
         if self.run.in_epoch and not self.run.stopping:  # a callback before this one ended it
             self._guarded(self._end_round, _latest(self._log))
         self._end()
+        self._log = {}
         return model
 
 
