@@ -11,6 +11,7 @@ LOOPS = {
     "run": [],
     "torch_model": [],
     "transformers": [],
+    "accelerate": [],
     "partial_fit": [],
     "sklearn": ["ignore:lbfgs failed to converge"],
     "skorch": [],
