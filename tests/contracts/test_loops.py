@@ -97,8 +97,7 @@ def test_the_best_epoch_is_saved_and_loads_into_a_fresh_model(loop, script, tmp_
         with pytest.raises(UnsupportedError, match="save"):
             loop.train(loop.given([checkpoint]), script(DOWN_AND_UP))
         with pytest.raises(UnsupportedError, match="save"):
-            folder = callbacks.ModelCheckpoint("folder")
-            loop.train(loop.given([folder]), script(DOWN_AND_UP))
+            loop.train(loop.given([callbacks.ModelCheckpoint("folder")]), script(DOWN_AND_UP))
         return
     loop.train(loop.given([watch, checkpoint]), script(DOWN_AND_UP))
     assert len(set(watch.seen)) == len(DOWN_AND_UP)
@@ -125,7 +124,7 @@ def test_logs_are_the_same(loop, reference, script, tmp_path):
         losses = [value / 2 for value in DOWN_AND_UP]
         run = each.train(each.given(writers), script(losses, DOWN_AND_UP, batches=batches))
         with (folder / "log.csv").open(newline="") as file:
-            rows = [row for row in csv.DictReader(file)]
+            rows = list(csv.DictReader(file))
         written.append(
             {
                 "history": {n: run.history.history[n] for n in ("loss", "val_loss")},
@@ -214,7 +213,7 @@ def test_a_saved_run_goes_on_or_the_host_says_how(loop, script, tmp_path):
     if loop.RESUMES:
         assert loop.train(loop.given([backup]), script(DOWN_AND_UP)).history.epoch[-1] == 5
         return
-    with pytest.raises(UnsupportedError, match="BackupAndRestore saves runs|gone on with exactly"):
+    with pytest.raises(UnsupportedError, match=r"BackupAndRestore saves runs|gone on with exactly"):
         loop.train(loop.given([backup]), script(DOWN_AND_UP))
 
 

@@ -37,8 +37,8 @@ class HostedRun(Run):
             host that reports every end, as the signals' handlers stay until then.
         rate_controller: What changes the learning rate besides the callbacks, where the host knows
             that better than the optimizer shows.
-        batches: Whether the host reports batches. Where it does not, a callback that was told to act
-            by batches is an error, and one that may want to gets a warning.
+        batches: Whether the host reports batches. Where it does not, a callback that was told to
+            act by batches is an error, and one that may want to gets a warning.
         resumes_by: How the host goes on with a run that was interrupted, if not by what callbacks
             saved; a callback that saves whole runs is an error then, which says this instead.
         **options: As of :class:`Run`.

@@ -120,7 +120,9 @@ class NoModel:
         self.advice = advice
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "advice":  # copy and pickle look for methods that need not be there
+        if (
+            name.startswith("__") or name == "advice"
+        ):  # copy and pickle look for methods that need not be there
             raise AttributeError(name)
         raise UnsupportedError(
             f"this needs the model ({name.replace('_', ' ')}), and the run was given none; "

@@ -180,8 +180,33 @@ def _loss_of(metrics: Mapping[str, float]) -> str | None:
 
 # Names of losses that only libraries for boosting use.
 _LOWER = frozenset(
-    "l1 l2 mae mape rmsle mphe binary_logloss binary_error multi_logloss multi_error mlogloss "
-    "merror logloss huber fair quantile gamma gamma-deviance gamma-nloglik gamma_deviance "
-    "poisson-nloglik tweedie cox-nloglik aft-nloglik cross_entropy_lambda kullback_leibler "
-    "multiclass".split()
+    {
+        "aft-nloglik",
+        "binary_error",
+        "binary_logloss",
+        "cox-nloglik",
+        "cross_entropy_lambda",
+        "fair",
+        "gamma",
+        "gamma-deviance",
+        "gamma-nloglik",
+        "gamma_deviance",
+        "huber",
+        "kullback_leibler",
+        "l1",
+        "l2",
+        "logloss",
+        "mae",
+        "mape",
+        "merror",
+        "mlogloss",
+        "mphe",
+        "multi_error",
+        "multi_logloss",
+        "multiclass",
+        "poisson-nloglik",
+        "quantile",
+        "rmsle",
+        "tweedie",
+    }
 )

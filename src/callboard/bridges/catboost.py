@@ -11,8 +11,8 @@ import numpy as np
 from callboard._core.dispatch import CallbackList
 from callboard._core.errors import UnsupportedError
 from callboard._core.trainable import NoModel
-from callboard.callbacks import ModelCheckpoint
 from callboard.bridges.boosting import Boosting, BoostingTrainable
+from callboard.callbacks import ModelCheckpoint
 
 __all__ = ["Callbacks"]
 
@@ -134,7 +134,7 @@ class _Trainable(BoostingTrainable):
         _cannot_save()
 
     def weights(self, into: dict[str, Array] | None = None) -> dict[str, Array]:
-        # The model is in the library's hands until fit ends, and trees that are there do not change.
+        # The model is the library's until fit ends, and trees that are there do not change.
         return {"rounds": np.array(self.rounds)}
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from callboard.bridges.losses import Losses
 from callboard.bridges.names import renamed, translated
 from callboard.torch import Model
 from callboard.torch.arrays import to_array, to_tensor
+from callboard.torch.guard import Guard
 from callboard.torch.nested import mapped
 
 __all__ = ["Callbacks"]
@@ -76,6 +77,7 @@ class Callbacks(Bridge, pl.Callback):
         self._state_key = state_key
         self._losses = Losses()
         self._before: dict[str, Any] = {}
+        self._guard: Guard | None = None
 
     @property
     def state_key(self) -> str:
@@ -84,7 +86,7 @@ class Callbacks(Bridge, pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the callbacks, for Lightning's checkpoint; arrays as tensors."""
-        return _mapped_arrays(super().state_dict())
+        return dict(_mapped_arrays(super().state_dict()))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from ``state_dict()`` when ``fit`` begins."""
@@ -103,6 +105,7 @@ class Callbacks(Bridge, pl.Callback):
             steps_per_epoch=int(batches) if batches != float("inf") else None,
             validation=bool(trainer.enable_validation),
         )
+        self._guard = model.trainable.active_guard
         self.on_before_optimizer_step = None
         self._listen(batches=True)
         trainer.should_stop = trainer.should_stop or run.stopping
@@ -174,7 +177,7 @@ class Callbacks(Bridge, pl.Callback):
         wanted = {
             "on_train_batch_start": not listeners.idle("on_train_batch_begin"),
             "on_train_batch_end": batches,
-            "on_before_backward": self.run.trainable.active_guard is not None,
+            "on_before_backward": self._guard is not None,
             "on_validation_batch_start": not listeners.idle("on_test_batch_begin"),
             "on_validation_batch_end": not listeners.idle("on_test_batch_end"),
         }
@@ -185,7 +188,7 @@ class Callbacks(Bridge, pl.Callback):
         self.run.begin_batch()
 
     def _on_before_backward(self, _trainer: object, _module: object, loss: torch.Tensor) -> None:
-        if not self.run.trainable.active_guard.admits(loss):
+        if self._guard is not None and not self._guard.admits(loss):
             self.on_before_optimizer_step = self._drop_gradients
 
     def _drop_gradients(

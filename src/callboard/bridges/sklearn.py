@@ -110,7 +110,9 @@ class Callbacks(Boosting):
             return True
         self._trainable.model.estimator = fitted_estimator
         metrics = self._metrics or _default_metrics(estimator)
-        results = {"train": {n: float(score(fitted_estimator, X, y)) for n, score in metrics.items()}}
+        results = {
+            "train": {n: float(score(fitted_estimator, X, y)) for n, score in metrics.items()}
+        }
         if self._validation_data is not None:
             x_val, y_val = self._validation_data
             results["val"] = {

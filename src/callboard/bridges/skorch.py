@@ -77,7 +77,9 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
         self._in_validation = False
         self._guarded(self.run.begin_epoch, len(net.history) - 1)
 
-    def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **given: Any) -> None:
+    def on_batch_begin(
+        self, net: Any, batch: Any = None, training: Any = None, **given: Any
+    ) -> None:
         """Report the beginning of a batch."""
         if training:
             self._guarded(self.run.begin_batch)
@@ -87,7 +89,7 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
             self._guarded(self.run.begin_validation)
         self._guarded(self.run.begin_validation_batch, self._index)
 
-    def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **given: Any) -> None:
+    def on_batch_end(self, net: Any, batch: Any = None, training: Any = None, **given: Any) -> None:
         """Report the end of a batch."""
         if not training:
             self._guarded(self.run.end_validation_batch, self._index)

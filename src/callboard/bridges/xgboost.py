@@ -56,9 +56,7 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
     Source: XGBoost 3.2 ``xgboost.callback.TrainingCallback``.
     """
 
-    def __init__(
-        self, callbacks: Iterable[Any] = (), *, verbose: int = 0, epochs: int = 0
-    ) -> None:
+    def __init__(self, callbacks: Iterable[Any] = (), *, verbose: int = 0, epochs: int = 0) -> None:
         super().__init__(callbacks, verbose=verbose)
         self._epochs = epochs
         self._log: Any = {}

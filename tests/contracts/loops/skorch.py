@@ -20,7 +20,7 @@ given = Callbacks
 class Net(skorch.NeuralNet):
     script = None
 
-    def get_loss(self, y_pred, y_true, X=None, training=False):
+    def get_loss(self, y_pred, y_true, X=None, training=False):  # noqa: N803 - the host's
         value = self.script.train() if training else self.script.validate()
         return (y_pred - y_pred.detach()).sum() + value
 
