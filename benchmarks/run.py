@@ -8,6 +8,7 @@ COMMANDS = (
     ("imports.py",),
     ("dispatch.py",),
     ("events.py",),
+    ("bridges.py",),
     ("fit.py", "--threads", "1"),
     ("fit.py", "--threads", "2"),
     ("checkpoints.py",),

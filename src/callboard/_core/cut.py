@@ -153,6 +153,7 @@ class Cut:
         self._settle()
         return {
             "progress": run.progress.state_dict(),
+            "in_epoch": run.in_epoch,
             "stop_reason": run.stop_reason,
             "elapsed_s": self.elapsed_s,
             "journal": run.journal.state_dict(),
@@ -164,6 +165,8 @@ class Cut:
         run = self._run
         run.progress.load_state_dict(state["progress"])
         run.journal.load_state_dict(state["journal"])
+        run.in_epoch = self.resumes_epoch = state["in_epoch"]
+        run.next_epoch = run.progress.epoch + 1
         self._earlier_s = state["elapsed_s"]
         if state["stop_reason"]:
             run.stop(state["stop_reason"])

@@ -112,8 +112,8 @@ class HostedRun(Run):
 
     def begin_epoch(self, epoch: int) -> None:
         """Report that an epoch begins, counted from 0; the one that is gone on with has begun."""
-        if self._cut.resumes_epoch:
-            self._cut.resumes_epoch = False
+        resumes, self._cut.resumes_epoch = self._cut.resumes_epoch, False
+        if resumes and epoch == self.progress.epoch:
             return
         self.next_epoch = epoch + 1
         self._begin_epoch(epoch)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from lightning import pytorch as pl
 
+from callboard._core.logs import plain
 from callboard._core.samples import sample_count
 from callboard.bridges.bridge import Bridge
 from callboard.bridges.losses import Losses
@@ -78,6 +79,8 @@ class Callbacks(Bridge, pl.Callback):
         self._losses = Losses()
         self._before: dict[str, Any] = {}
         self._guard: Guard | None = None
+        self._end_of_epoch: dict[str, Any] = {}  # what is known of it, after the validation
+        self._saved_end: dict[str, Any] = {}  # the same, from a checkpoint
 
     @property
     def state_key(self) -> str:
@@ -86,11 +89,14 @@ class Callbacks(Bridge, pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the callbacks, for Lightning's checkpoint; arrays as tensors."""
-        return dict(_mapped_arrays(super().state_dict()))
+        state = super().state_dict()
+        return dict(_mapped_arrays({**state, "end_of_epoch": self._end_of_epoch} if state else {}))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from ``state_dict()`` when ``fit`` begins."""
-        super().load_state_dict(_mapped_tensors(state_dict))
+        state = _mapped_tensors(state_dict)
+        self._saved_end = state.get("end_of_epoch", {})
+        super().load_state_dict(state)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the run."""
@@ -112,6 +118,7 @@ class Callbacks(Bridge, pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the beginning of an epoch."""
+        self._make_up_for_the_end(trainer)
         self._losses = Losses()
         self._before = dict(trainer.callback_metrics)
         self.run.begin_epoch(trainer.current_epoch)
@@ -126,7 +133,11 @@ class Callbacks(Bridge, pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the end of a validation inside of ``fit``."""
         if self._is_running and not trainer.sanity_checking:
-            logs, _ = self._logs(trainer)
+            logs, other_names = self._logs(trainer)
+            if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+                numbers = {name: plain(value) for name, value in logs.items()}
+                losses = {name: plain(value) for name, value in self._losses.logs().items()}
+                self._end_of_epoch = {"logs": {**losses, **numbers}, "names": other_names}
             self.run.end_validation(
                 {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
             )
@@ -134,6 +145,9 @@ class Callbacks(Bridge, pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the end of an epoch with its validation."""
         logs, other_names = self._logs(trainer)
+        if self._saved_end:  # Lightning goes on behind a validation, with no metrics of it
+            logs, other_names = self._saved_end["logs"], self._saved_end["names"]
+        self._end_of_epoch, self._saved_end = {}, {}
         self._catch_up(trainer)
         self._listen(batches=self._counts_batches(logs))
         if self.run.end_epoch({**self._losses.logs(), **logs}, other_names):
@@ -141,6 +155,7 @@ class Callbacks(Bridge, pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End the run."""
+        self._make_up_for_the_end(trainer)
         self._end()
 
     def on_exception(
@@ -227,6 +242,12 @@ class Callbacks(Bridge, pl.Callback):
     ) -> None:
         if self._is_running and not trainer.sanity_checking:
             self.run.end_validation_batch(index)
+
+    def _make_up_for_the_end(self, trainer: pl.Trainer) -> None:
+        """End an epoch whose end Lightning did not report when it went on after a validation."""
+        end, self._saved_end = self._saved_end, {}
+        if end and self.run.in_epoch and self.run.end_epoch(end["logs"], end["names"]):
+            trainer.should_stop = True
 
     def _catch_up(self, trainer: pl.Trainer) -> None:
         """Count the batches of the epoch that were not looked at one by one."""

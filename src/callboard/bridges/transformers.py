@@ -75,7 +75,12 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
 
     def state(self) -> dict[str, Any]:
         """Return the states of the callbacks, for the Trainer's checkpoint."""
-        return {"args": {}, "attributes": {"saved": encoded(self.state_dict())}}
+        saved = {
+            **self.state_dict(),
+            "means": self._means.state_dict(),
+            "evaluation": self._evaluation,
+        }
+        return {"args": {}, "attributes": {"saved": encoded(saved)}}
 
     def on_train_begin(
         self,
@@ -86,20 +91,23 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
     ) -> None:
         """Begin the run, or go on with the one in the checkpoint that the Trainer has loaded."""
         saved = (state.stateful_callbacks or {}).get(type(self).__name__) or {}
-        if state.global_step and not isinstance(saved, list):
-            attributes = saved.get("attributes", {})
-            if "saved" in attributes:
-                self.load_state_dict(decoded(attributes["saved"]))
+        self._means, self._evaluation = Means(), {}
+        if state.global_step and "saved" in saved.get("attributes", {}):
+            earlier = decoded(saved["attributes"]["saved"])
+            self._means.load_state_dict(earlier["means"])
+            self._evaluation = earlier["evaluation"]
+            self.load_state_dict(earlier)
         epochs = max(state.num_train_epochs, 1)
-        constant = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type) == "constant"
-        schedule = f"lr_scheduler_type={args.lr_scheduler_type!s}"
+        schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
         run = self._begin(
             given["model"],
             given["optimizer"],
             epochs=epochs,
             initial_epoch=int(state.epoch or 0),
             steps_per_epoch=-(-state.max_steps // epochs),
-            rate_controller="" if constant else f"the Trainer's {schedule}",
+            rate_controller=""
+            if schedule == "constant"
+            else f"the Trainer's lr_scheduler_type={schedule}",
         )
         self._logged_at = state.global_step
         self._awaited = 0
@@ -110,8 +118,9 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Report the beginning of an epoch."""
-        self._means = Means()
-        self._evaluation = {}
+        if not self.run.in_epoch:  # otherwise it is gone on with
+            self._means = Means()
+            self._evaluation = {}
         self._awaited = 0
         self._guarded(self.run.begin_epoch, int(state.epoch or 0))
         control.should_training_stop |= self.run.stopping
