@@ -11,6 +11,9 @@ COMMANDS = (
     ("bridges.py",),
     ("fit.py", "--threads", "1"),
     ("fit.py", "--threads", "2"),
+    ("keras_fit.py", "--backend", "tensorflow"),
+    ("keras_fit.py", "--backend", "jax"),
+    ("keras_fit.py", "--backend", "torch"),
     ("checkpoints.py",),
     ("backup.py",),
 )

@@ -14,6 +14,7 @@ import numpy as np
 
 from callboard._core import frameworks
 from callboard._core.callback import Callback
+from callboard._core.errors import UnsupportedError
 from callboard._core.journal import Journal
 from callboard._core.logs import Logs
 from callboard._core.run import Run
@@ -72,6 +73,14 @@ class ScriptedModel:
     def activations(self, inputs: object) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
         """Return no activations."""
         return {}
+
+    def averages(self, source: object = None) -> Any:  # noqa: ARG002 - the protocol's
+        """Have no averages.
+
+        Raises:
+            UnsupportedError: Always.
+        """
+        raise UnsupportedError("a ScriptedModel has no averages of its weight; train a real model")
 
     def check_path(self, path: Path, *, weights_only: bool) -> None:
         """Accept every path."""

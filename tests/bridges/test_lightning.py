@@ -47,7 +47,7 @@ def test_callbacks_go_on_from_lightnings_checkpoint(lightning, losses, tmp_path,
 
     straight, expected = used(tmp_path / "straight")
     fit(lightning, expected, losses(LOSSES), 6)
-    first, begun = used(tmp_path / "resumed")
+    _, begun = used(tmp_path / "resumed")
     saving = lightning.pl.callbacks.ModelCheckpoint(
         tmp_path, save_last=True, save_on_train_epoch_end=moment == "epoch end"
     )

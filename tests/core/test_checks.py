@@ -236,7 +236,7 @@ def test_a_misspelt_hook_is_a_warning_that_names_the_nearest():
         (lambda: EarlyStopping(patience=-1), "patience must be a whole number of epochs"),
         (lambda: EarlyStopping(patience=2.5), "patience must be a whole number of epochs"),
         (lambda: EarlyStopping(min_delta=float("nan")), "min_delta must be a finite number"),
-        (lambda: EarlyStopping(start_from_epoch=-1), "start_from_epoch must be an epoch"),
+        (lambda: EarlyStopping(start_from_epoch=-1), "start_from_epoch must be a whole number"),
         (lambda: EarlyStopping(baseline=float("nan")), "baseline must be a number or None"),
         (lambda: EarlyStopping(mode="minimum"), "unknown mode 'minimum'"),
         (lambda: ReduceLROnPlateau(factor=1.0), "factor must lie between 0 and 1"),
@@ -255,7 +255,7 @@ def test_a_misspelt_hook_is_a_warning_that_names_the_nearest():
         (lambda: ModelCheckpoint("a.pt", save_freq="sometimes"), "cannot read the period"),
         (
             lambda: ModelCheckpoint("a.pt", initial_value_threshold=float("nan")),
-            "the best value to begin with must be a number",
+            "initial_value_threshold must be a number",
         ),
         (
             lambda: ModelCheckpoint("a.pt", save_best_only=True, save_freq=3),
@@ -267,7 +267,7 @@ def test_a_misspelt_hook_is_a_warning_that_names_the_nearest():
         (lambda: LearningRateScheduler(0.1), "schedule must be a function"),
         (lambda: LearningRateScheduler(lambda: 0.1), r"must take \(epoch, lr\) or \(epoch\)"),
         (lambda: LearningRateScheduler(lambda a, b, c: 0.1), "schedule must take"),
-        (lambda: TerminateOnNaN(check_freq=0), "check_freq must be a number of batches"),
+        (lambda: TerminateOnNaN(check_freq=0), "check_freq must be a whole number of batches"),
         (lambda: Run(epochs=-1), "epochs must be a whole number, 0 or more; got -1"),
         (lambda: Run(epochs=2.5), "epochs must be a whole number"),
         (lambda: Run(epochs=True), "epochs must be a whole number"),

@@ -2,7 +2,8 @@ import pytest
 
 from callboard import Callback, ConfigurationError, HookError
 from callboard._core.callback import HOOKS
-from callboard.callbacks import CallbackList, LambdaCallback
+from callboard._core.dispatch import CallbackList
+from callboard.callbacks import LambdaCallback
 
 
 class Raiser(Callback):

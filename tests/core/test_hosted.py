@@ -22,6 +22,9 @@ class Recorder(Callback):
         for hook in set(HOOKS) - {"on_batch_begin", "on_batch_end"}:
             setattr(self, hook, self._noting(hook))
 
+    def state_dict(self):
+        return {"heard": len(self.calls)}
+
     def _noting(self, hook):
         def note(*arguments):
             *index, logs = arguments or (None,)
@@ -134,6 +137,28 @@ def test_mistakes_are_found_at_the_beginning():
     )
     with pytest.raises(MetricNotFoundError, match="val_los"):
         run.begin()
+
+
+def test_nothing_of_an_epoch_is_passed_on_when_the_time_is_over(tmp_path):
+    recorder = Recorder()
+    run = HostedRun(callbacks=[recorder], max_time=1e-6, directory=tmp_path, verbose=0)
+    run.begin()
+    run.begin_epoch(0)
+    assert run.end_batch() is True
+    assert run.paused
+    heard = len(recorder.calls)
+    run.begin_batch()
+    assert run.end_batch() is True
+    assert run.count(1) is True
+    run.begin_validation()
+    run.begin_validation_batch(0)
+    run.end_validation_batch(0)
+    run.end_validation({})
+    assert run.end_epoch({}) is True
+    assert len(recorder.calls) == heard
+    run.end()
+    assert run.progress.step == 1
+    assert not run.history.epoch
 
 
 def test_it_goes_on_with_the_epoch_it_was_interrupted_in(tmp_path):

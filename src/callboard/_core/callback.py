@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
+from callboard._core import frameworks
 from callboard._core.errors import RunStateError, UnknownArgumentError, nearest
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class Callback:
             that is not known then is not an error before the first epoch has shown.
         rate_control: "sets" if it sets the learning rate whatever it was, "scales" if it changes
             the one there is. Two callbacks that control the rate get in each other's way.
+        async_safe: Its hooks at the end of batches may be called from several threads at once and
+            out of order, as Keras does if all callbacks allow it; then no batch waits for them.
+        looks_at_data: It looks at ``run.samples``, so a loop that shows no data has to get some.
 
     Example:
         >>> class Printer(Callback):
@@ -68,9 +72,11 @@ class Callback:
     writes_only: ClassVar[bool] = False
     adds: ClassVar[tuple[str, ...] | None] = None
     rate_control: Literal["", "sets", "scales"] = ""
+    async_safe: ClassVar[bool] = False
+    looks_at_data: bool = False
 
-    model: Any = None
     params: Mapping[str, Any] = {}
+    _model: Any = None
     _run: Run | None = None
     _used: bool = False
 
@@ -107,9 +113,25 @@ class Callback:
     def reset(self) -> None:
         """Forget the run before; called when a run begins with an object that was in one."""
 
+    @property
+    def model(self) -> Any:
+        """What is being trained."""
+        run = self._run
+        return self._model if run is None or run.is_over else run.trainable.model
+
+    @model.setter
+    def model(self, model: Any) -> None:
+        self._model = model
+
     def set_model(self, model: object) -> None:
-        """Receive what is being trained."""
+        """Receive what is being trained.
+
+        If it is a model whose framework has a loop of its own, and this callback is in that loop's
+        list, a run that the loop reports to is made for all such callbacks together.
+        """
         self.model = model
+        if self._run is None or not self._run.introduces:
+            frameworks.join_host(self, model)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Receive the run's ``verbose``, ``epochs`` and ``steps``."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from callboard._core.callback import Callback
+from callboard._core.callback import HOOKS, Callback
 from callboard._core.checks import ConfigurationWarning
 
 __all__ = ["CallbackStates"]
@@ -18,6 +18,8 @@ __all__ = ["CallbackStates"]
 # What the run itself gives to callbacks; Keras's base class keeps the model as _model.
 _GIVEN = frozenset({"model", "_model", "params", "_run", "_used", "validation_data"})
 _LARGE = 100_000  # elements of an attribute that are still compared
+# What Keras's callbacks find out at the end of the first epoch and cannot be saved, and how.
+_FOUND_OUT = {"monitor_op": "_set_monitor_op"}
 
 
 class CallbackStates:
@@ -59,7 +61,7 @@ class CallbackStates:
             elif _has_state_dict(callback):
                 callback.load_state_dict(state[name])
             else:
-                vars(callback).update(copy.deepcopy(dict(state[name])))
+                _restore(callback, state[name])
         for name in sorted(state.keys() - self._named.keys()):
             if state[name]:
                 _warn(f"{name} was among the callbacks before and is not now; its state is left")
@@ -67,13 +69,15 @@ class CallbackStates:
     def _changed(self, name: str, callback: Any) -> dict[str, Any]:
         initial, changed = self._initial[name], {}
         for attribute, value in vars(callback).items():
-            if attribute in _GIVEN:
+            if attribute in _GIVEN or attribute in HOOKS:
                 continue
             now = _description(value)
             before = initial.get(attribute)
             if now == before:
                 continue
-            if _is_plain(now):
+            if attribute in _FOUND_OUT and hasattr(callback, _FOUND_OUT[attribute]):
+                changed[attribute] = "found out"
+            elif _is_plain(now):
                 changed[attribute] = copy.deepcopy(value)
             elif (name, attribute) not in self._warned:
                 self._warned.add((name, attribute))
@@ -103,33 +107,53 @@ def _has_state_dict(callback: object) -> bool:
     return own is not Callback.state_dict or type(callback).__module__.startswith("callboard.")
 
 
+def _restore(callback: object, state: Mapping[str, Any]) -> None:
+    """Put attributes back, last of all: what is found out anew may change others."""
+    for attribute in state.keys() & _FOUND_OUT.keys():
+        getattr(callback, _FOUND_OUT[attribute])()
+    saved = {name: value for name, value in state.items() if name not in _FOUND_OUT}
+    vars(callback).update(copy.deepcopy(saved))
+
+
 def _described(callback: object) -> dict[str, Any]:
     return {name: _description(value) for name, value in vars(callback).items()}
 
 
 def _description(value: object) -> Any:
-    """Return something equal for equal values; for what is not plain, its identity."""
+    """Return something equal for equal values; for what is large or not plain, its identity."""
     try:
         return _plain_description(value, [_LARGE])
     except (TypeError, RecursionError):
-        return ("identity", id(value))
+        return (_identity_of(value), id(value))
+
+
+_OF_PLAIN, _OF_OTHER = "identity of plain values", "identity"
+
+
+def _identity_of(value: object) -> str:
+    try:
+        _plain_description(value, None)
+    except (TypeError, RecursionError):
+        return _OF_OTHER
+    return _OF_PLAIN
 
 
 def _is_plain(description: Any) -> bool:
-    return not (isinstance(description, tuple) and description[:1] == ("identity",))
+    return not (isinstance(description, tuple) and description[:1] == (_OF_OTHER,))
 
 
-def _plain_description(value: object, budget: list[int]) -> Any:
-    budget[0] -= 1
-    if budget[0] < 0:
-        raise TypeError
+def _plain_description(value: object, budget: list[int] | None) -> Any:
+    """Describe a value; raise TypeError if it is not plain, or beyond the budget of elements."""
+    if budget is not None:
+        budget[0] -= value.size if isinstance(value, np.ndarray | np.generic) else 1
+        if budget[0] < 0:
+            raise TypeError
     if value is None or isinstance(value, str | bytes | bool | int | float):
         return (type(value).__name__, repr(value))
     if isinstance(value, np.ndarray | np.generic):
-        budget[0] -= value.size
-        if budget[0] < 0 or value.dtype.hasobject:
+        if value.dtype.hasobject:
             raise TypeError
-        return ("array", str(value.dtype), value.shape, value.tobytes())
+        return ("array", str(value.dtype), value.shape, b"" if budget is None else value.tobytes())
     if type(value) in (list, tuple):
         return (type(value).__name__, [_plain_description(each, budget) for each in value])  # type: ignore[attr-defined] # just looked
     if isinstance(value, dict):

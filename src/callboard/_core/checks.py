@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from callboard._core import frameworks
 from callboard._core.callback import HOOKS, Callback
 from callboard._core.errors import ConfigurationError, nearest
 
@@ -27,6 +28,9 @@ def check_configuration(run: Run) -> None:
             :class:`ConfigurationWarning`.
     """
     run.callbacks.each("check")
+    for callback in run.callbacks:
+        if not isinstance(callback, Callback):
+            frameworks.check_foreign(callback, run.model, run.metrics)
     ours = [callback for callback in run.callbacks if isinstance(callback, Callback)]
     _check_writers(ours)
     _check_rate_control(ours, run.rate_controller)

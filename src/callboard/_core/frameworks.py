@@ -15,9 +15,10 @@ import numpy as np
 
 from callboard._core.errors import UnsupportedError
 
-__all__ = ["FRAMEWORKS", "Framework", "loaded", "revived", "source_of"]
+__all__ = ["FRAMEWORKS", "Framework", "join_host", "loaded", "revived", "source_of"]
 
-FRAMEWORKS = ("torch",)
+# Keras comes first: on its torch backend, its models are torch modules too.
+FRAMEWORKS = ("keras", "torch")
 
 
 class Framework(Protocol):
@@ -35,11 +36,22 @@ class Framework(Protocol):
     def stream_of(self, data: object) -> Any:
         """Return how to go on in the middle of one of the framework's loaders; None for others."""
 
+    def join_host(self, callback: object, model: object) -> None:
+        """Let a callback take part in the run of the framework's own loop over this model.
+
+        Does nothing for a model of another framework, and in one that has no loop with callbacks.
+        """
+
     def random_states(self) -> dict[str, Any]:
         """Return the states of the framework's random generators."""
 
     def restore_random_states(self, states: Mapping[str, Any]) -> None:
         """Put the generators into the states that ``random_states`` gave."""
+
+    def check_foreign(
+        self, callback: object, model: object, metrics: Mapping[str, Any] | None
+    ) -> None:
+        """Raise if a callback of the framework's own cannot work with a model."""
 
     def environment(self) -> dict[str, Any]:
         """Return what has to be equal for a resumed run to be equal bit for bit."""
@@ -74,3 +86,19 @@ def revived(kind: str, array: np.ndarray[Any, Any]) -> Any:
         f"the saved state has arrays of {kind!r}, which the program has not imported; "
         f"import it first (known: {', '.join(FRAMEWORKS)})"
     )
+
+
+def join_host(callback: object, model: object) -> None:
+    """Let a callback take part in the run of the loop that a model's framework has."""
+    for _, framework in loaded():
+        framework.join_host(callback, model)
+
+
+def check_foreign(callback: object, model: object, metrics: Mapping[str, Any] | None) -> None:
+    """Raise if a callback of a framework's own cannot work with a model.
+
+    Raises:
+        UnsupportedError: If it needs a model of its framework, and this is none.
+    """
+    for _, framework in loaded():
+        framework.check_foreign(callback, model, metrics)

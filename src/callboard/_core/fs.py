@@ -26,6 +26,7 @@ __all__ = [
     "cut_back",
     "remove",
     "replacing",
+    "replacing_by_path",
     "sync",
     "writable_file",
 ]
@@ -101,6 +102,37 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         with file:
             yield file
+            sync(file)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def replacing_by_path(path: Path) -> Iterator[Path]:
+    """As :func:`replacing`, for a library that wants a path and not a file.
+
+    The body gets the path of the temporary file, which has the suffixes of ``path`` and does not
+    exist yet.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> target = pathlib.Path(tempfile.mkdtemp(), "a", "model.weights.h5")
+        >>> with replacing_by_path(target) as temporary:
+        ...     _ = temporary.write_bytes(b"weights")
+        >>> target.read_bytes()
+        b'weights'
+    """
+    writable_file(path)
+    _make_folder(path.parent)
+    # The suffixes stay at the end, as by them a library knows the format.
+    temporary = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp.{path.name[-48:]}")
+    try:
+        yield temporary
+        with temporary.open("r+b") as file:
             sync(file)
         temporary.replace(path)
     except BaseException:

@@ -27,6 +27,8 @@ class HostedRun(Run):
     :meth:`begin_validation` and :meth:`end_validation`, then :meth:`end_epoch`; at last
     :meth:`end`, or :meth:`fail`. What is not reported (batches in boosting) does not take place.
     The host has to look at ``stopping``, which the methods that may lead to a stop return too.
+    When the time is over in the middle of an epoch (``paused``), what the host still reports of the
+    epoch is not passed on: it will take place when the run goes on.
 
     :meth:`begin` loads the state of a run that was interrupted, and the host goes on with
     ``next_epoch``.
@@ -55,6 +57,8 @@ class HostedRun(Run):
         >>> epoch, run.stop_reason
         (2, 'loss did not improve on 0.4 for 1 epochs')
     """
+
+    progress_display = None  # the host has its own
 
     def __init__(
         self,
@@ -121,7 +125,7 @@ class HostedRun(Run):
     def begin_batch(self) -> None:
         """Report that a training batch begins."""
         hook = self._batch_hooks[0]
-        if hook is not None:
+        if hook is not None and not self.paused:
             hook(self.progress.batch, Logs())
 
     def end_batch(self, logs: Metrics = None, *, steps: int = 1, samples: int = 0) -> bool:
@@ -132,28 +136,45 @@ class HostedRun(Run):
             steps: How many batches.
             samples: Of how many samples together, where that is known.
         """
-        progress = self.progress
-        progress.batch += steps
-        progress.step += steps
-        progress.samples += samples
+        if self.paused:
+            return True
+        self._add(steps, samples)
         hook = self._batch_hooks[1]
         if hook is not None:
-            hook(progress.batch - 1, Logs((logs() if callable(logs) else logs) or {}))
+            hook(self.progress.batch - 1, Logs((logs() if callable(logs) else logs) or {}))
         if self.boundary.is_needed:
             self.boundary.reach()
         return self.stopping
 
+    def count(self, steps: int, *, samples: int = 0) -> bool:
+        """Report that batches are done whose hooks were called elsewhere, as `end_batch` else."""
+        if self.paused:
+            return True
+        self._add(steps, samples)
+        if self.boundary.is_needed:
+            self.boundary.reach()
+        return self.stopping
+
+    def call_batch_end(self, batch: int, logs: Logs) -> None:
+        """Call the hook at the end of a batch that is counted elsewhere; from any thread."""
+        hook = self._batch_hooks[1]
+        if hook is not None:
+            hook(batch, logs)
+
     def begin_validation(self) -> None:
         """Report that a validation begins, or an evaluation."""
+        if self.paused:
+            return
         self.callbacks.on_test_begin(Logs())
 
     def begin_validation_batch(self, batch: int) -> None:
         """Report that a batch of a validation begins."""
-        self.callbacks.on_test_batch_begin(batch, Logs())
+        if not self.paused:
+            self.callbacks.on_test_batch_begin(batch, Logs())
 
     def end_validation_batch(self, batch: int, logs: Metrics = None) -> None:
         """Report that a batch of a validation is done."""
-        if not self.callbacks.idle("on_test_batch_end"):
+        if not self.paused and not self.callbacks.idle("on_test_batch_end"):
             logs = (logs() if callable(logs) else logs) or {}
             self.callbacks.on_test_batch_end(batch, Logs(logs))
 
@@ -163,6 +184,8 @@ class HostedRun(Run):
         Args:
             logs: Its metrics, without ``val_``; :meth:`end_epoch` gets them with it.
         """
+        if self.paused:
+            return
         self.validated = True
         self.callbacks.on_test_end(Logs(logs))
 
@@ -175,9 +198,9 @@ class HostedRun(Run):
             logs: All metrics of the epoch, those of its validation with ``val_``.
             other_names: Names of the host by which callbacks may read them too, each with ours.
         """
-        self.logs = Logs(self.trainable.reduced(Logs(logs)), other_names)
-        self._end_epoch()
-        self.boundary.reach()
+        if not self.paused:
+            self.logs = Logs(self.trainable.reduced(Logs(logs)), other_names)
+        self._leave_epoch()
         return self.stopping
 
     def end(self) -> None:
@@ -187,6 +210,12 @@ class HostedRun(Run):
     def fail(self, error: BaseException) -> None:
         """Report the error, or Ctrl-C, that ended training; the host goes on raising it."""
         self.__exit__(type(error), error, error.__traceback__)
+
+    def _add(self, steps: int, samples: int) -> None:
+        progress = self.progress
+        progress.batch += steps
+        progress.step += steps
+        progress.samples += samples
 
 
 def _check_no_saved_runs(callbacks: CallbackList, resumes_by: str) -> None:

@@ -72,6 +72,7 @@ class Run:
         validated: Whether the current epoch has had a validation.
         batches: Batches of the latest evaluation or prediction.
         samples: The first batch of the latest pass of each kind ("train", "test"), to look at.
+        introduces: The run is giving itself and its model to the callbacks.
 
     Raises:
         ConfigurationError: On entering, for what surely cannot work.
@@ -135,7 +136,7 @@ class Run:
         self.validated = False
         self.batches = 0
         self.samples: dict[Purpose, Any] = {}
-        self.in_epoch = self._begun = self._ended = False
+        self.in_epoch = self._begun = self._ended = self.introduces = False
         self.saver: Any = None  # what writes checkpoints of this run, made by who needs it first
         self._messages: list[str] | None = None
         self.boundary = Boundary(self, max_time)
@@ -161,12 +162,11 @@ class Run:
         try:
             if self.purpose == "train":  # an evaluation inside a run must not undo its stop
                 self.model.stop_training = False
+            self.introduces = True
             self.callbacks.each("set_run", self)
             self.callbacks.each("set_model", self.model)
-            self.callbacks.each(
-                "set_params",
-                {"verbose": self.verbose, "epochs": self.epoch_count, "steps": self.steps},
-            )
+            self.introduces = False
+            self.callbacks.each("set_params", self.params)
             check_configuration(self)
             if self.trainable.rank:
                 self.callbacks.mute_writers()
@@ -336,6 +336,11 @@ class Run:
         return bool(self.stop_reason)
 
     @property
+    def params(self) -> dict[str, Any]:
+        """What callbacks have as ``self.params``."""
+        return {"verbose": self.verbose, "epochs": self.epoch_count, "steps": self.steps}
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds that the run has taken, over all its starts."""
         return self._cut.elapsed_s
@@ -423,6 +428,11 @@ class Run:
             callback, state = found
             self._cut.load_state_dict(state)
             callback.resumed()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended, in whatever way."""
+        return self._ended
 
     @property
     def is_done(self) -> bool:

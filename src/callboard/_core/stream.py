@@ -11,7 +11,7 @@ from callboard._core import frameworks
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.randomness import random_states, restore_random_states
 
-__all__ = ["IterableStream", "Stream", "stream_of"]
+__all__ = ["IterableStream", "Stream", "state_methods", "stream_of"]
 
 
 class Stream(Protocol):
@@ -64,7 +64,7 @@ class IterableStream:
         self.data = data
         self._iterator: Iterator[Any] | None = data if isinstance(data, Iterator) else None
         self._ended = False
-        self._keeper: Any = data if _methods(data) else None
+        self._keeper: Any = data if state_methods(data) else None
         self._before: dict[str, Any] | None = None
         self._resumed: Mapping[str, Any] = {}
 
@@ -88,7 +88,7 @@ class IterableStream:
             restore_random_states(resumed["before"])
         self._before = random_states()
         iterator = iter(self.data)
-        self._keeper = iterator if _methods(iterator) else None
+        self._keeper = iterator if state_methods(iterator) else None
         if self._keeper is None:
             self._drop(iterator, skip)
         elif skip:
@@ -99,7 +99,7 @@ class IterableStream:
     def state_dict(self, taken: int) -> dict[str, Any]:
         """Return where the data stands."""
         if self._keeper is not None:
-            return {"own": getattr(self._keeper, _methods(self._keeper)[0])(), "before": None}
+            return {"own": getattr(self._keeper, state_methods(self._keeper)[0])(), "before": None}
         if self._iterator is not None:
             return {"taken": 0 if self._ended else taken}
         return {"before": self._before}
@@ -130,7 +130,7 @@ class IterableStream:
         next(itertools.islice(iterator, count, count), None)
 
 
-def _methods(item: object) -> tuple[str, ...]:
+def state_methods(item: object) -> tuple[str, ...]:
     """Return the names of the methods by which something tells and takes its state, if any."""
     if not getattr(item, "use_stateful_dataloader", True):  # Accelerate's, whose methods fail then
         return ()
@@ -141,4 +141,4 @@ def _methods(item: object) -> tuple[str, ...]:
 
 
 def _put_back(item: object, state: Any) -> None:
-    getattr(item, _methods(item)[1])(state)
+    getattr(item, state_methods(item)[1])(state)

@@ -13,9 +13,38 @@ from callboard._core import frameworks
 from callboard._core.errors import DataError, UnsupportedError
 from callboard._core.logs import Logs
 
-__all__ = ["NoModel", "Trainable", "trainable_of"]
+__all__ = ["Averages", "NoModel", "Trainable", "trainable_of"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Averages(Protocol):
+    """Averages of a model's weights over the updates, which can be put in their place.
+
+    The averages themselves are not changed by that: the model's own weights are kept beside them.
+    """
+
+    @property
+    def in_model(self) -> bool:
+        """Whether the averages are in the model."""
+
+    def put(self) -> None:
+        """Have the averages in the model, if there are any yet, and keep its own weights."""
+
+    def take(self) -> None:
+        """Put the model's own weights back."""
+
+    def leave(self) -> None:
+        """Leave the averages in the model for good."""
+
+    def close(self) -> None:
+        """Follow the updates no longer."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is kept, as it is and not copied."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
 
 
 class Trainable(Protocol):
@@ -72,6 +101,17 @@ class Trainable(Protocol):
 
     def save(self, path: Path, *, weights_only: bool) -> None:
         """Write the file durably and whole, in the format of its suffix, or leave the old one."""
+
+    def averages(self, source: Any = None) -> Averages:
+        """Return averages of the weights that are trained, which follow the updates from now on.
+
+        Args:
+            source: Momentum to keep them with, or the framework's own object that keeps them;
+                None for those that the optimizer keeps.
+
+        Raises:
+            UnsupportedError: If there are none from that source.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that training goes on from, as it is and not copied.

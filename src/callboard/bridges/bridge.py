@@ -11,6 +11,7 @@ from callboard._core.dispatch import CallbackList
 from callboard._core.errors import RunStateError
 from callboard._core.history import History
 from callboard._core.hosted import HostedRun
+from callboard.callbacks import ProgbarLogger
 
 __all__ = ["Bridge"]
 
@@ -104,7 +105,7 @@ class Bridge:
         self._end()
         run = HostedRun(
             *arguments,
-            callbacks=[self.callbacks],
+            callbacks=[self.callbacks, self._display()],
             verbose=self.verbose,
             signals=self._is_entered,
             resumes_by=self._resumes_by,
@@ -116,6 +117,13 @@ class Bridge:
         if state:
             run.load_state_in_host(state)
         return run
+
+    def _display(self) -> list[ProgbarLogger]:
+        """Return what shows progress, if that is wanted and not among the callbacks."""
+        given = CallbackList([self.callbacks])
+        if not self.verbose or any(isinstance(each, ProgbarLogger) for each in given):
+            return []
+        return [ProgbarLogger()]
 
     def _guarded(self, report: Callable[..., _T], *arguments: Any) -> _T:
         """Report something; an error ends the run, as the host does not say that one occurred."""

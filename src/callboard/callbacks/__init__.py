@@ -1,9 +1,9 @@
 """Keras's callbacks, under Keras's names, for every training loop."""
 
 from callboard._core.callback import Callback as Callback
-from callboard._core.dispatch import CallbackList as CallbackList
 from callboard._core.history import History as History
 from callboard.callbacks.backup_and_restore import BackupAndRestore as BackupAndRestore
+from callboard.callbacks.callback_list import CallbackList as CallbackList
 from callboard.callbacks.csv_logger import CSVLogger as CSVLogger
 from callboard.callbacks.early_stopping import EarlyStopping as EarlyStopping
 from callboard.callbacks.lambda_callback import LambdaCallback as LambdaCallback
@@ -12,8 +12,11 @@ from callboard.callbacks.learning_rate_scheduler import (
 )
 from callboard.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from callboard.callbacks.monitor_callback import MonitorCallback as MonitorCallback
+from callboard.callbacks.orbax_checkpoint import OrbaxCheckpoint as OrbaxCheckpoint
 from callboard.callbacks.progbar_logger import ProgbarLogger as ProgbarLogger
 from callboard.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau as ReduceLROnPlateau
+from callboard.callbacks.remote_monitor import RemoteMonitor as RemoteMonitor
+from callboard.callbacks.swap_ema_weights import SwapEMAWeights as SwapEMAWeights
 from callboard.callbacks.tensorboard import TensorBoard as TensorBoard
 from callboard.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN
 
@@ -28,8 +31,11 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "MonitorCallback",
+    "OrbaxCheckpoint",
     "ProgbarLogger",
     "ReduceLROnPlateau",
+    "RemoteMonitor",
+    "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",
 ]

@@ -12,6 +12,7 @@ from callboard._core.callback import Callback
 from callboard._core.errors import ConfigurationError, NoCheckpointError
 from callboard._core.every import Every
 from callboard._core.frameworks import revived
+from callboard.callbacks.arguments import flag, path
 from callboard.checkpoint import CheckpointStore, last
 from callboard.checkpoint.saver import Saver
 
@@ -85,14 +86,12 @@ class BackupAndRestore(Callback):
         *,
         when_busy: str = "wait",
     ) -> None:
-        if not os.fspath(backup_dir):
-            raise ConfigurationError("backup_dir must be the path of a folder; got an empty text")
         if when_busy not in ("wait", "skip"):
             raise ConfigurationError(f"when_busy must be 'wait' or 'skip'; got {when_busy!r}")
-        self.backup_dir = os.fspath(backup_dir)
+        self.backup_dir = path(backup_dir, "backup_dir")
         self.save_freq = save_freq
-        self.double_checkpoint = double_checkpoint
-        self.delete_checkpoint = delete_checkpoint
+        self.double_checkpoint = flag(double_checkpoint, "double_checkpoint")
+        self.delete_checkpoint = flag(delete_checkpoint, "delete_checkpoint")
         self.when_busy = when_busy
         self._store = CheckpointStore(backup_dir, keep=[last(2 if double_checkpoint else 1)])
         self._every = _period(save_freq)

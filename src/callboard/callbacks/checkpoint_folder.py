@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callboard._core import fs
-from callboard._core.errors import ConfigurationError
 from callboard._core.every import Every
 from callboard._core.monitor import Mode
+from callboard.callbacks.arguments import number, whole
 from callboard.checkpoint import CheckpointStore, best, every, last
 from callboard.checkpoint.keep import Rule
 from callboard.checkpoint.saver import Saver
@@ -38,9 +38,10 @@ class Retention(NamedTuple):
     def check(self) -> None:
         """Raise ConfigurationError for a value that is no number, or below 0."""
         for name, value in self._asdict().items():
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if not (whole or (name == "every_seconds" and isinstance(value, float))) or value < 0:
-                raise ConfigurationError(f"{name} must be a number, 0 or more; got {value!r}")
+            if name == "every_seconds":
+                number(value, name, least=0.0)
+            else:
+                whole(value, name)
 
     def rules(self, monitor: str, mode: Mode) -> list[Rule]:
         """Return the rules of a store."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 from callboard._core import fs
 from callboard._core.callback import Callback
 from callboard._core.errors import ConfigurationError, FileFormatError
+from callboard.callbacks.arguments import flag, path
 
 if TYPE_CHECKING:
     from callboard._core.logs import Logs
@@ -67,10 +68,10 @@ class CSVLogger(Callback):
             raise ConfigurationError(
                 f"separator must be one character, not a quote or line break; got {separator!r}"
             )
-        self.filename = os.fspath(filename)
+        self.filename = path(filename, "filename")
         self.separator = separator
-        self.append = append
-        self._path = Path(filename)
+        self.append = flag(append, "append")
+        self._path = Path(self.filename)
         self._columns: list[str] | None = None  # None: the file was not begun
         self._file: BinaryIO | None = None
         self._rows_written = 0  # those of an earlier run included

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from callboard._core.checks import ConfigurationWarning
-from callboard._core.errors import ConfigurationError
 from callboard._core.monitor import Patience, check_threshold, short
+from callboard.callbacks.arguments import flag, verbosity, whole
 from callboard.callbacks.monitor_callback import MonitorCallback
 from callboard.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
 
@@ -74,15 +74,11 @@ class EarlyStopping(MonitorCallback):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
-        if start_from_epoch < 0:
-            raise ConfigurationError(
-                f"start_from_epoch must be an epoch, 0 or more; got {start_from_epoch!r}"
-            )
         check_threshold(baseline, "baseline")
-        self.verbose = verbose
+        self.verbose = verbosity(verbose)
         self.baseline = baseline
-        self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = start_from_epoch
+        self.restore_best_weights = flag(restore_best_weights, "restore_best_weights")
+        self.start_from_epoch = whole(start_from_epoch, "start_from_epoch")
         self.best_weights: dict[str, Any] | None = None
         self._weights_lent = False  # to a state_dict, which must not change afterwards
         self.best_epoch = 0
@@ -106,6 +102,10 @@ class EarlyStopping(MonitorCallback):
     @wait.setter
     def wait(self, epochs: int) -> None:
         self._patience.waited = epochs
+
+    def get_monitor_value(self, logs: Logs | None) -> float | None:
+        """Return the metric's value; None if this epoch rightly did not produce it."""
+        return self.monitored(logs)
 
     def check(self) -> None:
         """Check that the metric can come up, and that a plateau is acted on before the end."""

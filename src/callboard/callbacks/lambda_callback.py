@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from callboard._core.callback import HOOKS, Callback
-from callboard._core.errors import UnknownArgumentError, nearest
+from callboard._core.errors import ConfigurationError, UnknownArgumentError, nearest
 
 __all__ = ["LambdaCallback"]
 
@@ -25,6 +25,7 @@ class LambdaCallback(Callback):
 
     Raises:
         UnknownArgumentError: For a name that is no hook.
+        ConfigurationError: For what is no function.
 
     Example:
         >>> from callboard.testing import ScriptedRun
@@ -61,5 +62,8 @@ class LambdaCallback(Callback):
                     f"LambdaCallback has no hook {name!r}.{nearest(name, HOOKS)} "
                     f"Allowed: {', '.join(HOOKS)}"
                 )
-            if function is not None:
-                setattr(self, name, function)
+            if function is None:
+                continue
+            if not callable(function):
+                raise ConfigurationError(f"{name} must be a function; got {function!r}")
+            setattr(self, name, function)

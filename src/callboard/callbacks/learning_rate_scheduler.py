@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from callboard._core.callback import Callback
 from callboard._core.errors import ConfigurationError
 from callboard._core.logs import plain
+from callboard.callbacks.arguments import verbosity
 
 if TYPE_CHECKING:
     from callboard._core.logs import Logs
@@ -48,7 +49,7 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.schedule = schedule
-        self.verbose = verbose
+        self.verbose = verbosity(verbose)
         self._takes_rate = _takes_rate(schedule)
         self.rate_control: Literal["", "sets", "scales"] = "scales" if self._takes_rate else "sets"
 

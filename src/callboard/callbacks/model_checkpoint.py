@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from callboard._core import fs
 from callboard._core.errors import ConfigurationError
 from callboard._core.every import Every
+from callboard._core.monitor import check_threshold
+from callboard.callbacks.arguments import flag, path, verbosity
 from callboard.callbacks.checkpoint_folder import CheckpointFolder, Retention, is_folder
 from callboard.callbacks.filename import Filename
 from callboard.callbacks.monitor_callback import MonitorCallback
@@ -19,7 +21,7 @@ from callboard.callbacks.monitor_callback import MonitorCallback
 if TYPE_CHECKING:
     from callboard._core.logs import Logs
 
-__all__ = ["ModelCheckpoint"]
+__all__ = ["ModelCheckpoint", "save_period"]
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -96,10 +98,11 @@ class ModelCheckpoint(MonitorCallback):
         every_seconds: float = 0,
         save_on_exception: bool = False,
     ) -> None:
+        check_threshold(initial_value_threshold, "initial_value_threshold")
         super().__init__(monitor, mode, baseline=initial_value_threshold)
-        self.filepath = os.fspath(filepath)
+        self.filepath = path(filepath, "filepath")
         retention = Retention(save_top_k, keep_last, every_n_epochs, every_n_steps, every_seconds)
-        self.save_on_exception = save_on_exception
+        self.save_on_exception = flag(save_on_exception, "save_on_exception")
         self._folder: CheckpointFolder | None = None
         if is_folder(self.filepath):
             self._folder = CheckpointFolder(
@@ -113,11 +116,11 @@ class ModelCheckpoint(MonitorCallback):
                 f"save_on_exception are for a folder of checkpoints, and {self.filepath!r} is a "
                 "file; pass a path without a suffix, or one that ends in '/'"
             )
-        self.verbose = verbose
-        self.save_best_only = save_best_only
-        self.save_weights_only = save_weights_only
+        self.verbose = verbosity(verbose)
+        self.save_best_only = flag(save_best_only, "save_best_only")
+        self.save_weights_only = flag(save_weights_only, "save_weights_only")
         self.save_freq = save_freq
-        self._every = _period(save_freq)
+        self._every = save_period(save_freq)
         self._interrupted = False
         self._filename = Filename(self.filepath, batch=self._every.unit != "epoch")
         if save_best_only and self._every.unit != "epoch" and monitor.startswith("val_"):
@@ -241,7 +244,7 @@ class ModelCheckpoint(MonitorCallback):
 
     def reset(self) -> None:
         """Count batches and epochs anew; the best value stays, as the file it belongs to does."""
-        self._every = _period(self.save_freq)
+        self._every = save_period(self.save_freq)
         self._interrupted = False
         if self._folder is not None:
             self._folder.reset()
@@ -259,7 +262,12 @@ class ModelCheckpoint(MonitorCallback):
             self._folder.load_state_dict(state["folder"])
 
 
-def _period(save_freq: int | str) -> Every:
+def save_period(save_freq: int | str) -> Every:
+    """Return the period that ``save_freq`` means.
+
+    Raises:
+        ConfigurationError: If it means none.
+    """
     number = isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq > 0
     if not number and not isinstance(save_freq, str):
         raise ConfigurationError(

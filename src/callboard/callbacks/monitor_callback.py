@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from callboard._core.callback import Callback
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.errors import DataError, MetricNotFoundError
-from callboard._core.monitor import Best, check_mode, direction
+from callboard._core.monitor import Best, check_mode, check_threshold, direction
+from callboard.callbacks.arguments import number, text
 
 if TYPE_CHECKING:
     from callboard._core.logs import Logs
@@ -35,7 +36,8 @@ class MonitorCallback(Callback):
 
     Raises:
         UnknownNameError: If ``mode`` is not one of the three.
-        ConfigurationError: If ``min_delta`` is not a finite number; before the first epoch, if the
+        ConfigurationError: If ``min_delta`` is not a finite number, or another argument is not what
+            it has to be; before the first epoch, if the
             direction of the metric cannot be known.
         MetricNotFoundError: If the metric cannot come up, as early as that shows.
 
@@ -62,7 +64,8 @@ class MonitorCallback(Callback):
         min_delta: float = 0.0,
     ) -> None:
         check_mode(mode)
-        self.monitor = monitor
+        check_threshold(baseline, "baseline")
+        self.monitor = text(monitor, "monitor")
         self.mode = mode
         self._baseline = baseline
         self._watched = Best("max" if mode == "max" else "min", min_delta, baseline)
@@ -82,6 +85,10 @@ class MonitorCallback(Callback):
     def min_delta(self) -> float:
         """What a change must exceed to be an improvement."""
         return self._watched.min_delta
+
+    @min_delta.setter
+    def min_delta(self, change: float) -> None:
+        self._watched.min_delta = abs(number(change, "min_delta"))
 
     @property
     def monitor_op(self) -> Callable[[float, float], bool]:

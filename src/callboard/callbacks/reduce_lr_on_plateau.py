@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from callboard._core.errors import ConfigurationError
 from callboard._core.monitor import Patience, short
+from callboard.callbacks.arguments import number, verbosity, whole
 from callboard.callbacks.monitor_callback import MonitorCallback
 
 if TYPE_CHECKING:
@@ -68,20 +69,15 @@ class ReduceLROnPlateau(MonitorCallback):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
-        if not 0.0 < factor < 1.0:
+        is_number = isinstance(factor, Real) and not isinstance(factor, bool)
+        if not is_number or not 0.0 < factor < 1.0:
             raise ConfigurationError(
                 f"factor must lie between 0 and 1, both excluded; got {factor!r}"
             )
-        if cooldown < 0:
-            raise ConfigurationError(
-                f"cooldown must be a number of epochs, 0 or more; got {cooldown!r}"
-            )
-        if not 0.0 <= min_lr < math.inf:
-            raise ConfigurationError(f"min_lr must be a learning rate, 0 or more; got {min_lr!r}")
         self.factor = factor
-        self.verbose = verbose
-        self.cooldown = cooldown
-        self.min_lr = min_lr
+        self.verbose = verbosity(verbose)
+        self.cooldown = whole(cooldown, "cooldown", unit="epochs")
+        self.min_lr = number(min_lr, "min_lr", least=0.0)
         self.cooldown_counter = 0
         self._patience = Patience(patience)
 
@@ -90,10 +86,18 @@ class ReduceLROnPlateau(MonitorCallback):
         """Epochs without improvement before a cut."""
         return self._patience.limit
 
+    @patience.setter
+    def patience(self, limit: int) -> None:
+        self._patience = Patience(limit, self._patience.waited)
+
     @property
     def wait(self) -> int:
         """Epochs since the last improvement."""
         return self._patience.waited
+
+    @wait.setter
+    def wait(self, epochs: int) -> None:
+        self._patience.waited = epochs
 
     def in_cooldown(self) -> bool:
         """Say whether the rate was cut so recently that nothing is counted."""

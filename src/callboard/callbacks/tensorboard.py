@@ -114,6 +114,7 @@ class TensorBoard(Callback):
         self.update_freq = update_freq
         self.activations = activations
         self.gradients = gradients
+        self.looks_at_data = activations and bool(histogram_freq)
         self._folder = Path(log_dir)
         self._writers: dict[str, EventWriter] = {}
         self._began_at: tuple[int, int] | None = None  # epoch and step

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard._core.callback import Callback
-from callboard._core.errors import ConfigurationError, NonFiniteError
+from callboard._core.errors import NonFiniteError
+from callboard.callbacks.arguments import flag, whole
 
 if TYPE_CHECKING:
     from callboard._core.logs import Logs
@@ -44,6 +45,7 @@ class TerminateOnNaN(Callback):
     """
 
     adds: ClassVar[tuple[str, ...] | None] = ()
+    async_safe: ClassVar[bool] = True  # a bad loss shows in the running mean of any later batch
 
     def __init__(
         self,
@@ -52,15 +54,14 @@ class TerminateOnNaN(Callback):
         gradients: bool = False,
         check_freq: int | None = None,
     ) -> None:
-        if check_freq is not None and check_freq < 1:
-            raise ConfigurationError(
-                f"check_freq must be a number of batches, 1 or more; got {check_freq!r}"
-            )
-        self.raise_error = raise_error
-        self.gradients = gradients
+        if check_freq is not None:
+            whole(check_freq, "check_freq", least=1, unit="batches")
+        self.raise_error = flag(raise_error, "raise_error")
+        self.gradients = flag(gradients, "gradients")
         self.check_freq = check_freq
         self._next_look = 0
         self._losses_are_seen = False
+        self._found = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin to guard the updates."""
@@ -68,6 +69,7 @@ class TerminateOnNaN(Callback):
         self._losses_are_seen = trainable.guard(gradients=self.gradients)
         self._every = self.check_freq or (1 if trainable.synchronous else 32)
         self._next_look = 0
+        self._found = False
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Look at the loss, if a look is due."""
@@ -92,6 +94,9 @@ class TerminateOnNaN(Callback):
             if not isinstance(loss, float) or math.isfinite(loss):
                 return
             bad = f"loss: {loss}"
+        if self._found:  # by another thread, in a batch that came in between
+            return
+        self._found = True
         reason = f"batch {batch} has an invalid {bad}"
         if self.raise_error:
             raise NonFiniteError(f"{reason}; the update was not applied")

@@ -20,6 +20,14 @@ from callboard.torch.trainable import TorchTrainable
 __all__ = ["Model", "Optimizer", "losses", "metrics", "trainable"]
 
 
+def check_foreign(callback: object, model: object, metrics: object) -> None:
+    """PyTorch has no callbacks of its own."""
+
+
+def join_host(callback: object, model: object) -> None:
+    """Do nothing: torch has no loop with callbacks of its own."""
+
+
 def trainable(model: object, optimizer: object = None) -> TorchTrainable | None:
     """Return what callbacks may do to a torch module and its optimizer; None for other objects.
 

@@ -130,6 +130,9 @@ class CompiledStep:
             self._give_up(error)
             return self._eager(batches)
         self._optimizer.iterations += len(batches)
+        averages = self._model.trainable.active_averages
+        if averages is not None:
+            averages.update(len(batches))
         return self._eager.scores.add_execution(batches, losses, predictions)
 
     def _begin(self, batches: list[Batch], shapes: list[tuple[torch.Size, ...]]) -> int:

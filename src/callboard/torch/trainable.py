@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
-from callboard._core.errors import DataError, UnsupportedError
+from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
 from callboard._core.logs import Logs
 from callboard.torch import distributed, files, state
 from callboard.torch.activations import recorded_activations
 from callboard.torch.arrays import to_array, to_tensor
+from callboard.torch.averages import ForeignAverages, WeightAverages
 from callboard.torch.data import Batch
 from callboard.torch.guard import Guard
 from callboard.torch.nested import mapped
+from callboard.torch.optimizers import Optimizer
 
 if TYPE_CHECKING:
     from callboard.torch.model import Model
@@ -36,6 +39,7 @@ class TorchTrainable:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._guard: Guard | None = None
+        self.active_averages: WeightAverages | None = None
 
     @property
     def rank(self) -> int:
@@ -54,11 +58,11 @@ class TorchTrainable:
     @property
     def learning_rate(self) -> float:
         """Learning rate of the optimizer's first group; the others keep their ratio to it."""
-        return float(self._optimizer().learning_rate)
+        return float(self.require_optimizer().learning_rate)
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self._optimizer().learning_rate = value
+        self.require_optimizer().learning_rate = value
 
     @property
     def rate_controller(self) -> str:
@@ -179,7 +183,33 @@ class TorchTrainable:
         """The guard that a training step has to ask, if there is one."""
         return self._guard
 
-    def _optimizer(self) -> Any:
+    def averages(self, source: Any = None) -> WeightAverages | ForeignAverages:
+        """Return averages of the weights: with a momentum, or those of an ``AveragedModel``.
+
+        Raises:
+            UnsupportedError: Without a source: optimizers of PyTorch keep no averages.
+            ConfigurationError: For another source.
+        """
+        if isinstance(source, AveragedModel):
+            return ForeignAverages(self.model, source)
+        if isinstance(source, float):
+            self.active_averages = WeightAverages(self.model, source)
+            return self.active_averages
+        if source is None:
+            raise UnsupportedError(
+                "optimizers of PyTorch keep no averages of the weights; pass "
+                "SwapEMAWeights(momentum=0.99), or averages= with your own AveragedModel"
+            )
+        raise ConfigurationError(
+            f"averages= must be a torch.optim.swa_utils.AveragedModel; got {type(source).__name__}"
+        )
+
+    def require_optimizer(self) -> Optimizer:
+        """Return the optimizer.
+
+        Raises:
+            UnsupportedError: If there is none.
+        """
         if self.model.optimizer is None:
             raise UnsupportedError(
                 "this needs the optimizer (learning rate), and there is none; "
