@@ -53,6 +53,7 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
         super().__init__(callbacks, verbose=verbose)
         self._losses = Losses()
         self._index = 0
+        self._loss_is_wanted = True
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **given: Any) -> None:  # noqa: N803 - the host's
         """Begin the run."""
@@ -64,6 +65,7 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
             initial_epoch=done,
             validation=net.train_split is not None,
         )
+        self._loss_is_wanted = not self.run.callbacks.idle("on_train_batch_end")
 
     def on_epoch_begin(
         self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **given: Any
@@ -100,7 +102,7 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
             run.samples["train"] = batch
         samples = sample_count(batch)
         loss = given.get("loss")
-        if loss is not None:
+        if loss is not None and self._loss_is_wanted:  # skorch has that of an epoch itself
             self._losses.add(loss.detach(), samples)
         if self._guarded(self._end_batch, samples):
             raise KeyboardInterrupt
