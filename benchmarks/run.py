@@ -7,15 +7,18 @@ from pathlib import Path
 COMMANDS = (
     ("imports.py",),
     ("dispatch.py",),
+    ("progress.py",),
     ("events.py",),
     ("bridges.py",),
     ("fit.py", "--threads", "1"),
     ("fit.py", "--threads", "2"),
+    ("fit_jax.py",),
     ("keras_fit.py", "--backend", "tensorflow"),
     ("keras_fit.py", "--backend", "jax"),
     ("keras_fit.py", "--backend", "torch"),
     ("checkpoints.py",),
     ("backup.py",),
+    ("reports.py",),
 )
 
 

@@ -1,5 +1,6 @@
 """The documentation: its examples run, its links lead somewhere, both READMEs say the same."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def test_the_callback_of_the_architecture_page_does_what_its_test_says(tmp_path)
 def test_both_readmes_have_the_same_code():
     english, chinese = (blocks(page) for page in READMES)
     assert english == chinese
-    assert len(english) == 4
+    assert len(english) == 5
 
 
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
@@ -105,3 +106,33 @@ def test_the_examples_of_the_durability_page_run(tmp_path):
     ran = run_in(tmp_path, PREAMBLE + given + "\n".join(blocks(page)) + after)
     assert ran.returncode == 0, ran.stderr
     assert len((tmp_path / "runs" / "a" / "log.csv").read_text().splitlines()) == 4
+
+
+def test_the_example_of_the_progress_page_runs(tmp_path):
+    (example,) = blocks(ROOT / "docs" / "progress.md")
+    ran = run_in(tmp_path, example)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("Epoch") == 2
+
+
+def test_the_examples_of_the_trackers_page_run(tmp_path):
+    for package in ("aim", "comet_ml", "mlflow", "wandb"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+    given = (
+        "warnings.simplefilter('ignore')  # those of SQLAlchemy, which Aim and MLflow use\n"
+        "from callboard.torch import Model\n"
+        "model = Model(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)))\n"
+        "model.compile('adam', torch.nn.CrossEntropyLoss())\n"
+        "import os\n"
+        "os.environ.update(MLFLOW_DISABLE_TELEMETRY='true', DO_NOT_TRACK='true',\n"
+        "    WANDB_ERROR_REPORTING='false', AIM_UI_TELEMETRY_ENABLED='0',\n"
+        "    COMET_ERROR_TRACKING_ENABLE='false')\n"
+    )
+    after = "assert Path('tracked/run-1/status.txt').read_text() == 'finished'\n"
+    ran = run_in(
+        tmp_path, PREAMBLE + given + "\n".join(blocks(ROOT / "docs" / "trackers.md")) + after
+    )
+    assert ran.returncode == 0, ran.stderr
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made >= {"mlflow.db", "wandb", "runs", "comet", "models", "tracked"}

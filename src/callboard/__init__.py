@@ -2,7 +2,8 @@
 
 ``from callboard import callbacks`` has Keras's callbacks under Keras's names; ``callboard.Run``
 puts them around a loop that you write yourself; ``callboard.torch.Model`` has Keras's
-``compile`` and ``fit`` for a PyTorch module. Importing this package imports no framework.
+``compile`` and ``fit`` for a PyTorch module, ``callboard.jax.Model`` for one on JAX. Importing this
+package imports no framework.
 """
 
 from callboard import callbacks as callbacks
@@ -22,6 +23,7 @@ from callboard._core.errors import UnknownArgumentError as UnknownArgumentError
 from callboard._core.errors import UnknownNameError as UnknownNameError
 from callboard._core.errors import UnsupportedError as UnsupportedError
 from callboard._core.every import Every as Every
+from callboard._core.history import History as _History
 from callboard._core.journal import Decision as Decision
 from callboard._core.journal import Journal as Journal
 from callboard._core.logs import Logs as Logs
@@ -29,6 +31,9 @@ from callboard._core.monitor import Best as Best
 from callboard._core.monitor import Patience as Patience
 from callboard._core.run import Run as Run
 from callboard._core.trainable import Trainable as Trainable
+from callboard.curves import figure_of as _figure_of
+from callboard.replaying import replay as replay
+from callboard.reporting.report import report as report
 
 __version__ = "0.1.0"
 
@@ -58,9 +63,12 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "callbacks",
+    "replay",
+    "report",
 ]
 
 # The run knows no callback by name: here, at the front door, it learns how to show progress and
 # how to keep itself.
 Run.progress_display = callbacks.ProgbarLogger
 Run.backup = callbacks.BackupAndRestore
+_History.figure_of = staticmethod(_figure_of)

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "BestEpoch", "best_epoch_of", "check_format", "figure_of", "write_figure"]
+__all__ = [
+    "FORMATS",
+    "BestEpoch",
+    "best_epoch_of",
+    "check_format",
+    "draw_frame",
+    "figure_of",
+    "metrics_of",
+    "new_figure",
+    "write_figure",
+]
 
 FORMATS = (".png", ".svg", ".pdf")
 """Suffixes of the images that a figure can be written as."""
@@ -89,6 +99,23 @@ def figure_of(
         >>> [axes.get_title(loc="left") for axes in figure.axes]
         ['loss']
     """
+    curves = {name: _finite(values) for name, values in history.items()}
+    x = _numbers_of_epochs(curves, epochs)
+    best = best_epoch_of(curves)
+    panels = metrics_of(curves)
+    figure, axes = new_figure(panels)
+    for name in panels:
+        _draw_panel(axes[name], name, x, curves, best)
+    _draw_title(figure, title, x, best)
+    return figure
+
+
+def new_figure(panels: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with axes for panels by their names, two in a row, and these axes.
+
+    Raises:
+        UnsupportedError: If matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
         from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 - an extra
@@ -96,10 +123,6 @@ def figure_of(
         raise UnsupportedError(
             "drawing curves needs the matplotlib package: pip install 'callboard[plot]'"
         ) from error
-    curves = {name: _finite(values) for name, values in history.items()}
-    x = _numbers_of_epochs(curves, epochs)
-    best = best_epoch_of(curves)
-    panels = _panels(curves)
     rows = [panels[i : i + 2] for i in range(0, len(panels), 2)]
     heights = [_RATE_ROW_IN if row == [_RATE] else _ROW_IN for row in rows]
     # Colors are set throughout, so that a dark style of the user's does not swallow some of them.
@@ -111,10 +134,7 @@ def figure_of(
     axes: dict[str, Axes] = figure.subplot_mosaic(
         [[row[0], row[-1]] for row in rows], height_ratios=heights
     )
-    for name in panels:
-        _draw_panel(axes[name], name, x, curves, best)
-    _draw_title(figure, title, x, best)
-    return figure
+    return figure, axes
 
 
 def check_format(path: Path) -> None:
@@ -164,8 +184,8 @@ def _numbers_of_epochs(curves: Mapping[str, Any], epochs: Sequence[int] | None) 
     return np.asarray(range(expected) if epochs is None else epochs) + 1
 
 
-def _panels(curves: Mapping[str, Any]) -> list[str]:
-    """Return the names of the panels: the loss first, the learning rate last."""
+def metrics_of(curves: Mapping[str, object]) -> list[str]:
+    """Return the metrics by the names of their panels: the loss first, the learning rate last."""
     metrics = {name.removeprefix("val_") for name in curves if name != _RATE}
     ordered = sorted(metrics, key=lambda name: (name != "loss", name))
     return [*ordered, _RATE] if _RATE in curves else ordered
@@ -174,7 +194,7 @@ def _panels(curves: Mapping[str, Any]) -> list[str]:
 def _draw_panel(
     axes: Axes, name: str, x: Any, curves: Mapping[str, Any], best: BestEpoch | None
 ) -> None:
-    _draw_frame(axes, name.replace("_", " "))
+    draw_frame(axes, name.replace("_", " "))
     if name == _RATE:
         _draw_rate(axes, x, curves[name])
     else:
@@ -189,7 +209,8 @@ def _draw_panel(
         _draw_best(axes, (x[best.at], shown), _VALIDATION if validated else _TRAIN)
 
 
-def _draw_frame(axes: Axes, title: str) -> None:
+def draw_frame(axes: Axes, title: str) -> None:
+    """Give a panel its title, its grid and an axis of epochs."""
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - an extra
 
     axes.set_facecolor("white")

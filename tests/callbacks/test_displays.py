@@ -1,58 +1,19 @@
-import io
-import os
-import re
+import json
 import subprocess
 import sys
 import types
 
-import pyte
 import pytest
+from rich.console import Console
+from rich.live import Live
 
-from callboard import Run
-from callboard.callbacks import LambdaCallback, displays, progbar_logger
-from callboard.callbacks.displays import (
-    LinesDisplay,
-    NotebookDisplay,
-    TerminalDisplay,
-    suitable_display,
-)
+from callboard import Run, UnsupportedError
+from callboard.callbacks import LambdaCallback, ProgbarLogger, progbar_logger
+from callboard.callbacks.displays import LinesDisplay, suitable_display
+from callboard.callbacks.notebook_display import NotebookDisplay, in_notebook
 from callboard.callbacks.progress_line import ProgressLine
-
-TIMES = re.compile(r"\d+s - \d+(us|ms|s)/step")
-
-SCRIPT = """
-import sys, time
-from callboard import Run
-with Run(epochs=2, verbose={verbose}) as run:
-    for epoch in run.epochs():
-        for i in run.train({data}):
-            run.log(**{{{name!r}: 0.5, "accuracy": 0.25}})
-            time.sleep({pause})
-            {body}
-        for i in run.validate(range(2)):
-            run.log(loss=1.5)
-"""
-
-
-def script(verbose=1, data="range(3)", body="pass", pause=0, name="loss"):
-    return SCRIPT.format(verbose=verbose, data=data, body=body, pause=pause, name=name)
-
-
-def piped(source, **environment):
-    """Run a script whose output goes into a pipe."""
-    done = subprocess.run(
-        [sys.executable, "-c", source],
-        capture_output=True,
-        env={**os.environ, **environment},
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    return done.stdout
-
-
-def timeless(text):
-    return TIMES.sub("T", text)
+from callboard.callbacks.terminal_display import TerminalDisplay
+from callboard.callbacks.tqdm_display import TqdmDisplay
 
 
 @pytest.fixture
@@ -61,182 +22,74 @@ def clock(monkeypatch):
     now = [100.0]
     fake = types.SimpleNamespace(perf_counter=lambda: now[0])
     monkeypatch.setattr(progbar_logger, "time", fake)
+    monkeypatch.setattr("callboard._core.passes.perf_counter", fake.perf_counter)
     return now
 
 
-# ---- into a pipe ---------------------------------------------------------------------------------
-
-LINE = "Epoch {}/2 - 3/3 - T - accuracy: 0.2500 - loss: 0.5000 - val_loss: 1.5000"
-
-
-@pytest.mark.parametrize("verbose", [1, 2])
-def test_into_a_pipe_it_is_one_plain_line_an_epoch(verbose):
-    out = piped(script(verbose, body='print("mine", i)'))
-    assert not set(out) & set(b"\x1b\r\b")
-    mine = ["mine 0", "mine 1", "mine 2"]
-    assert timeless(out.decode()).splitlines() == [*mine, LINE.format(1), *mine, LINE.format(2)]
-
-
-def test_verbose_0_says_nothing():
-    assert piped(script(0)) == b""
-
-
-def test_a_length_that_is_not_known_is_shown_as_what_was_done():
-    out = piped(script(2, data="iter([1, 2])")[: -len("\n")].replace("epochs=2", "epochs=1"))
-    assert timeless(out.decode()).startswith("Epoch 1/1 - 2/2 - T")
-
-
-@pytest.mark.parametrize("name", ["präzision", "损失"])
-def test_names_that_the_encoding_of_the_output_lacks_do_not_end_training(name):
-    out = piped(script(2, name=name), PYTHONIOENCODING="ascii")
-    assert out.count(b"\n") == 2
-    assert b"accuracy: 0.2500" in out
-
-
-def test_a_message_that_the_encoding_lacks_does_not_end_training():
-    source = "from callboard import Run\nwith Run(verbose=0) as run: run.print('损失 saved')"
-    assert piped(source, PYTHONIOENCODING="ascii").endswith(b" saved\n")
-
-
-# ---- on a terminal -------------------------------------------------------------------------------
-
-
-def on_terminal(source, columns=100, **environment):
-    """Run a script on a terminal; return its final screen as lines, and all that was sent."""
-    pexpect = pytest.importorskip("pexpect")
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "", **environment}
-    environment.pop("COLUMNS")
-    child = pexpect.spawn(
-        sys.executable, ["-c", source], dimensions=(40, columns), env=environment, timeout=60
-    )
-    sent = child.read()
-    child.close()
-    assert child.exitstatus == 0, sent.decode()
-    screen = pyte.Screen(columns, 40)
-    pyte.ByteStream(screen).feed(sent)
-    return [line.rstrip() for line in screen.display if line.strip()], sent
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of Unix")
-class TestTerminal:
-    def test_the_final_screen_has_title_and_final_line_of_every_epoch(self):
-        screen, sent = on_terminal(script(pause=0.12))
-        final = "3/3 - T - accuracy: 0.2500 - loss: 0.5000 - val_loss: 1.5000"
-        assert [timeless(line) for line in screen] == ["Epoch 1/2", final, "Epoch 2/2", final]
-        assert "━".encode() in sent
-
-    def test_what_the_loop_prints_stays_above_the_line(self):
-        screen, _ = on_terminal(script(body='print("mine", epoch, i)', pause=0.06))
-        lines = [timeless(line) for line in screen]
-        mine = [line for line in lines if line.startswith("mine")]
-        assert mine == [f"mine {epoch} {i}" for epoch in range(2) for i in range(3)]
-        assert lines[0] == "Epoch 1/2"
-        assert lines[4].startswith("3/3")
-        assert lines[5] == "Epoch 2/2"
-        assert lines[9].startswith("3/3")
-        assert len(lines) == 10
-
-    def test_on_a_narrow_terminal_nothing_is_left_of_the_lines_drawn_before(self):
-        screen, _ = on_terminal(script(pause=0.12), columns=40)
-        joined = timeless(" ".join(screen))
-        assert joined.count("Epoch") == 2
-        assert joined.count("3/3") == 2
-        assert joined.count("val_loss: 1.5000") == 2
-        assert "━" not in joined
-        assert all(len(line) <= 40 for line in screen)
-
-    def test_a_dumb_terminal_gets_plain_lines(self):
-        _, sent = on_terminal(script(), TERM="dumb")
-        assert b"\x1b" not in sent
-        assert timeless(sent.decode()).splitlines() == [LINE.format(1), LINE.format(2)]
-
-    def test_without_unicode_the_bar_and_names_are_of_other_characters(self):
-        screen, sent = on_terminal(script(pause=0.12, name="präz"), PYTHONIOENCODING="ascii")
-        assert not any(byte > 127 for byte in sent)
-        assert b"=" in sent
-        assert [line for line in screen if "accuracy: 0.2500" in line]
-
-    def test_verbose_2_is_plain_lines_on_a_terminal_too(self):
-        _, sent = on_terminal(script(2))
-        assert b"\x1b" not in sent
-
-    def test_a_length_that_is_not_known(self):
-        screen, sent = on_terminal(script(data="iter([1, 2, 3])", pause=0.12))
-        assert b"/unknown" in sent
-        assert timeless(screen[1]).startswith("3/3 - T")
-
-    def test_brackets_in_names_are_shown_and_not_read_as_markup(self):
-        screen, _ = on_terminal(script(name="[bold]loss[/bold]"))
-        assert "[bold]loss[/bold]: 0.5000" in screen[1]
-
-    def test_an_error_leaves_the_cursor_on_a_line_of_its_own(self):
-        body = "if i == 1: print('last words'); run.callbacks.close(); sys.exit(0)"
-        screen, sent = on_terminal(script(body=body, pause=0.12))
-        assert "last words" in screen[1]
-        assert sent.rstrip().endswith(b"\x1b[?25h")  # the cursor is shown again
-
-
-# ---- on a stream that says it is a terminal ------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    """A terminal's stream that keeps what was sent to it."""
-
-    encoding = "utf-8"
-
-    def isatty(self):
-        return True
-
-
-@pytest.fixture
-def to_terminal(monkeypatch):
-    """Make the output a terminal; called in the test, as pytest sets the output before it."""
-
-    def to_terminal(term="xterm-256color"):
-        monkeypatch.setenv("TERM", term)
-        monkeypatch.setattr(sys, "stdout", Terminal())
-        return sys.stdout
-
-    return to_terminal
-
-
-def test_a_run_on_a_terminal_draws_over_its_line_and_leaves_the_final_one(to_terminal, clock):
-    terminal = to_terminal()
-    with Run(verbose=1, epochs=2) as run:
+def train(clock, *callbacks, batches=3, epochs=1, batch_s=1.0, data=None, **logs):
+    with Run(verbose=1, epochs=epochs, callbacks=callbacks) as run:
         for _ in run.epochs():
-            for _ in run.train(range(2)):
-                run.log(loss=0.5)
-                clock[0] += 1
-    screen = pyte.Screen(80, 24)
-    stream = pyte.Stream(screen)
-    screen.set_mode(pyte.modes.LNM)
-    stream.feed(terminal.getvalue())
-    lines = [timeless(line.strip()) for line in screen.display if line.strip()]
-    final = "2/2 - T - loss: 0.5000"
-    assert lines == ["Epoch 1/2", final, "Epoch 2/2", final]
-    assert "━" in terminal.getvalue()
+            for _ in run.train(range(batches) if data is None else data):
+                run.log(**(logs or {"loss": 0.5}))
+                clock[0] += batch_s
+    return run
 
 
-def test_a_terminal_that_is_closed_twice_or_not_begun_is_left_as_it_is(to_terminal):
-    terminal = to_terminal()
-    display = suitable_display(1)
-    assert isinstance(display, TerminalDisplay)
-    display.draw(ProgressLine(1, 2))
-    display.end(ProgressLine(2, 2))
-    display.close()
-    assert terminal.getvalue() == ""
-    display.begin("")
-    display.close()
-    display.close()
-    assert terminal.getvalue().count("\x1b[?25h") == 1
+# ---- what is chosen ------------------------------------------------------------------------------
 
 
-def test_a_dumb_terminal_is_none(to_terminal):
-    to_terminal("dumb")
+def test_a_terminal_is_drawn_on(terminal):
+    terminal()
+    assert isinstance(suitable_display(1), TerminalDisplay)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TERM", "dumb"), ("TERM", "unknown"), ("CI", "true"), ("CI", "1")]
+)
+def test_a_terminal_that_cannot_be_drawn_on_or_whose_output_is_kept_gets_lines(
+    terminal, monkeypatch, name, value
+):
+    terminal()
+    monkeypatch.setenv(name, value)
     assert isinstance(suitable_display(1), LinesDisplay)
 
 
-# ---- displays ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("value", ["", "0", "false", "False"])
+def test_ci_that_says_no_is_none(terminal, monkeypatch, value):
+    terminal()
+    monkeypatch.setenv("CI", value)
+    assert isinstance(suitable_display(1), TerminalDisplay)
+
+
+def test_what_is_no_terminal_gets_lines(capsys):
+    assert isinstance(suitable_display(1), LinesDisplay)
+
+
+def test_verbose_2_is_a_line_an_epoch_everywhere(terminal):
+    terminal()
+    for style in ("auto", "terminal", "tqdm"):
+        display = suitable_display(2, style)
+        assert isinstance(display, LinesDisplay)
+        assert display.every_s is None
+
+
+def test_where_rich_draws_already_there_are_lines(terminal):
+    shown = terminal()
+    with Live("a bar", console=Console(file=shown, force_terminal=True), auto_refresh=False):
+        assert isinstance(suitable_display(1), LinesDisplay)
+
+
+def test_without_an_output_nothing_is_shown(monkeypatch, clock):
+    monkeypatch.setattr(sys, "stdout", None)
+    train(clock)
+
+
+def test_a_style_is_used_wherever_the_output_goes(monkeypatch, capsys):
+    assert isinstance(suitable_display(1, "tqdm"), TqdmDisplay)
+    assert isinstance(suitable_display(1, "terminal"), TerminalDisplay)
+
+
+# ---- lines ---------------------------------------------------------------------------------------
 
 
 def test_lines_show_a_title_only_if_there_is_one(capsys):
@@ -244,35 +97,221 @@ def test_lines_show_a_title_only_if_there_is_one(capsys):
     line = ProgressLine(2, 2)
     for title, expected in (("Epoch 1/1", "Epoch 1/1 - 2/2"), ("", "2/2")):
         lines.begin(title)
-        lines.draw(line)
-        assert capsys.readouterr().out == ""
         lines.end(line)
         assert capsys.readouterr().out.startswith(f"{expected} - 0s")
     lines.close()
 
 
+def test_an_epoch_that_takes_long_has_a_line_a_minute(capsys, clock):
+    with Run(verbose=1) as run:
+        for _ in run.epochs():
+            for _ in run.train(range(5)):
+                run.log(loss=0.5)
+                clock[0] += 40.0
+            for _ in run.validate(range(2)):
+                run.log(loss=1.0)
+                clock[0] += 40.0
+    assert capsys.readouterr().out.splitlines() == [
+        "Epoch 1/1 - 2/5 - 1:20 - 2:00 left - 40s/step - loss: 0.5000",
+        "Epoch 1/1 - 4/5 - 2:40 - 40s left - 40s/step - loss: 0.5000",
+        "Epoch 1/1 - validation 1/2 - 40s - 40s left - 40s/step - val_loss: 1.0000",
+        "Epoch 1/1 - 5/5 - 4:40 - 40s/step - loss: 0.5000 - val_loss: 1.0000",
+    ]
+
+
+def test_an_epoch_of_less_than_a_minute_has_one_line(capsys, clock):
+    train(clock, batches=59)
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_a_long_epoch_of_unknown_length_shows_no_time_left(capsys, clock):
+    train(clock, data=iter([1, 2]), batch_s=61.0)
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "Epoch 1/1 - 1/unknown - 1:01 - 61s/step - loss: 0.5000"
+    )
+
+
+# ---- a terminal ----------------------------------------------------------------------------------
+
+
+def test_the_bar_moves_below_the_title_and_gives_way_to_the_final_line(terminal, clock):
+    shown, seen = terminal(), []
+    look = LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(shown.lines))
+    train(clock, look, epochs=2)
+    assert seen[:3] == [
+        ["Epoch 1/2"],
+        ["Epoch 1/2", " 1/3 ━━━━━━──────────────  2s 1s/step - loss: 0.5000"],
+        ["Epoch 1/2", " 2/3 ━━━━━━━━━━━━━───────  1s 1s/step - loss: 0.5000"],
+    ]
+    final = "3/3 - 3s - 1s/step - loss: 0.5000"
+    assert shown.lines == ["Epoch 1/2", final, "Epoch 2/2", final]
+    assert "\x1b[?25l" not in shown.getvalue()  # a cursor that is never hidden needs no rescue
+
+
+def test_a_validation_is_drawn_below_its_epoch(terminal, clock):
+    shown, seen = terminal(), []
+    look = LambdaCallback(on_test_batch_begin=lambda batch, logs: seen.append(shown.lines[1:]))
+    with Run(verbose=1, callbacks=[look]) as run:
+        for _ in run.epochs():
+            for _ in run.train([1]):
+                run.log(loss=0.5)
+                clock[0] += 1
+            for _ in run.validate([1, 2]):
+                run.log(loss=1.5)
+                clock[0] += 2
+    assert seen[1] == [
+        " 1/1 ━━━━━━━━━━━━━━━━━━━━  1s 1s/step - loss: 0.5000",
+        " validation 1/2 ━━━━━━━━━━──────────  2s 2s/step - val_loss: 1.5000",
+    ]
+    assert shown.lines == [
+        "Epoch 1/1",
+        "1/1 - 5s - 1s/step - loss: 0.5000 - val_loss: 1.5000",
+    ]
+
+
+def test_a_run_inside_a_run_is_drawn_below_it_and_indented(terminal, clock):
+    shown, seen = terminal(), []
+    look = LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(shown.lines))
+    with Run(verbose=1) as run:
+        for _ in run.epochs():
+            for number in run.train(range(2)):
+                run.log(loss=0.5)
+                clock[0] += 1
+                if number:
+                    train(clock, look, batches=2, epochs=2, inner=0.25)
+    assert seen[3] == [
+        "Epoch 1/1",
+        "  Epoch 1/2",
+        "  2/2 - 2s - 1s/step - inner: 0.2500",
+        "  Epoch 2/2",
+        " 1/2 ━━━━━━━━━━──────────  1s 1s/step - loss: 0.5000",
+        "   1/2 ━━━━━━━━━━──────────  1s 1s/step - inner: 0.2500",
+    ]
+    assert shown.lines[-2:] == [
+        "  2/2 - 2s - 1s/step - inner: 0.2500",
+        "2/2 - 6s - 3s/step - loss: 0.5000",
+    ]
+
+
+def test_an_evaluation_and_a_prediction_have_no_title(terminal, clock):
+    shown = terminal()
+    with Run(verbose=1, purpose="test") as run:
+        for value in run.validate([1.0, 3.0]):
+            run.log(loss=value)
+            clock[0] += 1
+    with Run(verbose=1, purpose="predict") as run:
+        for _ in run.predict([1, 2, 3]):
+            clock[0] += 1
+    assert shown.lines == ["2/2 - 2s - 1s/step - loss: 2.0000", "3/3 - 3s - 1s/step"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_after_an_error_the_last_state_stays_and_the_cursor_is_below(terminal, clock, error):
+    shown = terminal()
+
+    def fails(batch, logs):
+        if batch == 2:
+            raise error
+
+    with pytest.raises(error):
+        train(clock, LambdaCallback(on_train_batch_begin=fails), batches=4)
+    assert shown.lines == ["Epoch 1/1", " 2/4 ━━━━━━━━━━──────────  2s 1s/step - loss: 0.5000"]
+    assert shown.cursor == (0, 2, False)
+    assert sys.stdout is shown
+
+
+def test_colors_are_left_out_where_they_are_not_wanted(terminal, clock, monkeypatch):
+    shown = terminal()
+    train(clock)
+    assert "\x1b[32m━" in shown.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    before = len(shown.getvalue())
+    train(clock)
+    assert "━" in shown.getvalue()[before:]
+    assert "m━" not in shown.getvalue()[before:]
+
+
+@pytest.mark.parametrize("columns", [5, 20, 40, 60])
+def test_however_narrow_a_terminal_is_its_lines_are_not_left_behind(terminal, clock, columns):
+    shown, seen = terminal(columns), []
+    look = LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(shown.lines))
+    train(clock, look, batches=30, loss=0.5, accuracy=0.25, a_name_that_is_rather_long=1.5)
+    assert len(seen[20]) == len(seen[25])
+    whole = "".join(line.strip() for line in shown.lines)
+    assert "━" not in whole
+    assert whole.replace(" ", "").startswith("Epoch1/130/30-30s-1s/step")
+    assert "a_name_that_is_rather_long:1.5000" in whole.replace(" ", "")
+    if columns >= 20:
+        assert all("30 " in lines[1] for lines in seen[1:])
+        assert any("rath" in line for line in seen[5]) == (columns >= 40)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp437", "cp1252", "cp932", "latin-1"])
+def test_an_encoding_that_lacks_characters_gets_others(terminal, clock, encoding):
+    shown, seen = terminal(), []
+    shown.encoding = encoding
+    look = LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(shown.lines))
+    train(clock, look, präz=0.5, 损失=1.5)
+    shown.getvalue().encode(encoding)
+    assert seen[1][1].startswith(" 1/3 ======..............  2s 1s/step - ")
+    assert "präz: 0.5000".encode(encoding, "backslashreplace").decode(encoding) in shown.lines[1]
+
+
+def test_brackets_in_names_are_shown_and_not_read_as_markup(terminal, clock):
+    shown = terminal()
+    train(clock, **{"[bold]loss[/bold]": 0.5})
+    assert "[bold]loss[/bold]: 0.5000" in shown.lines[1]
+
+
+def test_values_that_are_no_numbers_do_not_break_the_line(terminal, clock):
+    shown = terminal(120)
+
+    class Adds(LambdaCallback):
+        order = -10
+
+    adds = Adds(on_epoch_end=lambda epoch, logs: logs.update(note="a\nb", grid=[[1, 2]], none=None))
+    train(clock, adds)
+    assert shown.lines[1].endswith("loss: 0.5000 - note: a b - grid: [[1, 2]] - none: None")
+
+
+def test_a_terminal_that_is_closed_twice_or_not_begun_is_left_as_it_is(terminal):
+    shown = terminal()
+    display = suitable_display(1)
+    display.draw(ProgressLine(1, 2))
+    display.end(ProgressLine(2, 2))
+    display.close()
+    display.begin("")
+    display.close()
+    display.close()
+    assert shown.getvalue() == ""
+    assert sys.stdout is shown
+
+
+# ---- a notebook ----------------------------------------------------------------------------------
+
+
 @pytest.fixture
 def notebook(monkeypatch):
-    """What a notebook's cell shows: its outputs, each the text it was last updated to."""
+    """What a notebook's cell shows: its outputs, each as it was last updated."""
     outputs = []
 
     class Handle:
         def __init__(self, data):
-            outputs.append(data["text/plain"])
+            outputs.append(data)
             self.index = len(outputs) - 1
 
         def update(self, data, *, raw):
             assert raw
-            outputs[self.index] = data["text/plain"]
+            outputs[self.index] = data
 
     def display(data, *, raw, display_id):
         assert raw
         assert display_id
         return Handle(data)
 
-    shell = type("ZMQInteractiveShell", (), {})()
+    shell = type("ZMQInteractiveShell", (), {})
     module = types.ModuleType("IPython")
-    module.get_ipython = lambda: shell
+    module.get_ipython = shell
     module.display = types.ModuleType("IPython.display")
     module.display.display = display
     monkeypatch.setitem(sys.modules, "IPython", module)
@@ -283,17 +322,26 @@ def notebook(monkeypatch):
 def test_in_a_notebook_every_epoch_is_one_output_that_is_updated(notebook, clock):
     seen = []
     look = LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(notebook[-1]))
-    with Run(verbose=1, epochs=2, callbacks=[look]) as run:
+    train(clock, look, batches=2, epochs=2, **{"<b>": 0.5})
+    texts = [each["text/plain"] for each in notebook]
+    assert texts == [f"Epoch {n}/2 - 2/2 - 2s - 1s/step - <b>: 0.5000" for n in (1, 2)]
+    assert "Epoch 2/2 - 2/2 - 2s - 1s/step - &lt;b&gt;: 0.5000" in notebook[1]["text/html"]
+    assert seen[0]["text/plain"] == "Epoch 1/2 - "
+    assert seen[1]["text/plain"].startswith("Epoch 1/2 - 1/2 ━━━━━━━━━━")
+    assert '<progress value="1" max="2"' in seen[1]["text/html"]
+    assert "━" not in seen[1]["text/html"]
+
+
+def test_in_a_notebook_a_validation_is_a_second_line(notebook, clock):
+    seen = []
+    look = LambdaCallback(on_test_batch_begin=lambda batch, logs: seen.append(notebook[-1]))
+    with Run(verbose=1, callbacks=[look]) as run:
         for _ in run.epochs():
-            for _ in run.train(range(2)):
-                run.log(loss=0.5)
+            list(run.train(iter([1])))
+            for _ in run.validate([1, 2]):
                 clock[0] += 1
-    assert [timeless(text) for text in notebook] == [
-        "Epoch 1/2 - 2/2 - 2s - 1s/step - loss: 0.5000".replace("2s - 1s/step", "T"),
-        "Epoch 2/2 - 2/2 - T - loss: 0.5000",
-    ]
-    assert seen[0] == "Epoch 1/2 - "
-    assert seen[1].startswith("Epoch 1/2 - 1/2 ━━━━━━━━━━")
+    assert seen[1]["text/html"].count("<progress") == 1  # the epoch's length is not known
+    assert "validation 1/2" in seen[1]["text/html"]
 
 
 def test_a_notebook_that_is_closed_in_the_middle_keeps_what_it_shows(notebook):
@@ -302,7 +350,7 @@ def test_a_notebook_that_is_closed_in_the_middle_keeps_what_it_shows(notebook):
     shown.close()
     shown.draw(ProgressLine(1, 2))
     shown.end(ProgressLine(2, 2))
-    assert notebook == ["Epoch 1/1 - "]
+    assert [each["text/plain"] for each in notebook] == ["Epoch 1/1 - "]
 
 
 def test_verbose_2_in_a_notebook_is_plain_lines(notebook):
@@ -310,6 +358,100 @@ def test_verbose_2_in_a_notebook_is_plain_lines(notebook):
     assert isinstance(suitable_display(2), LinesDisplay)
 
 
-def test_ipython_on_a_terminal_is_no_notebook(notebook, monkeypatch):
-    sys.modules["IPython"].get_ipython = lambda: None
-    assert not displays._in_notebook()
+def test_the_shells_that_extend_jupyters_are_notebooks_and_ipython_on_a_terminal_is_none(notebook):
+    module = sys.modules["IPython"]
+    module.get_ipython = type("ColabShell", (module.get_ipython,), {})
+    assert in_notebook()
+    module.get_ipython = type("TerminalInteractiveShell", (), {})
+    assert not in_notebook()
+    module.get_ipython = lambda: None
+    assert not in_notebook()
+
+
+def test_a_notebook_without_ipython_is_an_error_that_says_so(monkeypatch, clock):
+    monkeypatch.setitem(sys.modules, "IPython", None)
+    monkeypatch.setitem(sys.modules, "IPython.display", None)
+    with pytest.raises(UnsupportedError, match=r"style='notebook'.* needs the ipython package"):
+        train(clock, ProgbarLogger(style="notebook"))
+
+
+def test_a_real_notebook_keeps_the_final_lines():
+    pytest.importorskip("ipykernel")
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("nbclient")
+    source = (
+        "from callboard import Run\n"
+        "with Run(epochs=2) as run:\n"
+        "    for epoch in run.epochs():\n"
+        "        for i in run.train(range(3)):\n"
+        "            run.log(loss=0.5)\n"
+        "        print('mine')\n"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    # In a process of its own: the client's event loop warns of things that are not ours.
+    run = (
+        "import json, sys, nbclient, nbformat\n"
+        "notebook = nbformat.reads(sys.stdin.read(), 4)\n"
+        "nbclient.NotebookClient(notebook, kernel_name='python3').execute()\n"
+        "print(json.dumps(notebook.cells[0].outputs))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", run],
+        input=nbformat.writes(notebook),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shown, said, *rest = json.loads(done.stdout)
+    assert said["text"] == "mine\n"
+    assert len(rest) == 2
+    assert shown["data"]["text/plain"].startswith("Epoch 1/2 - 3/3 - 0s - ")
+    assert "loss: 0.5000</div>" in shown["data"]["text/html"]
+
+
+# ---- tqdm ----------------------------------------------------------------------------------------
+
+
+def test_tqdm_has_a_bar_for_each_epoch(capsys, clock):
+    train(clock, ProgbarLogger(style="tqdm"), epochs=2, loss=0.5, accuracy=0.25)
+    out, err = capsys.readouterr()
+    assert out == ""
+    bars = [line for line in err.replace("\r", "\n").split("\n") if "3/3" in line]
+    assert bars[0].startswith("Epoch 1/2: 100%|")
+    assert "accuracy=0.2500, loss=0.5000" in bars[-1]
+    assert bars[-1].startswith("Epoch 2/2: 100%|")
+
+
+def test_tqdm_shows_a_validation_and_a_length_that_is_not_known(capsys, clock):
+    with Run(verbose=1, callbacks=[ProgbarLogger(style="tqdm")]) as run:
+        for _ in run.epochs():
+            for _ in run.train(iter([1, 2])):
+                clock[0] += 1
+            for _ in run.validate([1, 2]):
+                run.log(loss=1.5)
+                clock[0] += 1
+    err = capsys.readouterr().err
+    assert "validation: 100%|" in err
+    assert "val_loss=1.5000" in err
+    assert "Epoch 1/1: 2step" in err
+
+
+def test_tqdm_is_closed_after_an_error(capsys, clock):
+    display = TqdmDisplay()
+    display.begin("Epoch 1/1")
+    display.draw(ProgressLine(5, 10, begun_at=4), ProgressLine(1, 2, label="validation"))
+    bar = display._bar
+    assert (bar.n, bar.initial) == (5, 4)
+    display.close()
+    display.draw(ProgressLine(6, 10))
+    display.end(ProgressLine(6, 10))
+    assert bar.disable
+    assert display._bar is None
+
+
+def test_without_tqdm_an_error_before_the_first_batch_says_what_to_install(monkeypatch, clock):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(UnsupportedError, match=r"pip install .callboard\[tqdm\]"):
+        train(clock, ProgbarLogger(style="tqdm"))

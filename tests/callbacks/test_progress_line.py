@@ -66,3 +66,67 @@ def test_the_time_that_is_left_is_that_of_the_steps_that_are_left():
 def test_values(value, text):
     line = ProgressLine(1, 1, metrics={"m": value}).final()
     assert line.split(" - ", 3)[3] == f"m: {text}"
+
+
+class Unspeakable:
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.array([[1, 2], [3, 4]]), "[[1 2] [3 4]]"),
+        ("two\nlines\x1b[2J", "two lines\\x1b[2J"),
+        ("x" * 99, "x" * 38 + ".."),
+        (Unspeakable(), "<Unspeakable>"),
+        (None, "None"),
+        (1 + 2j, "(1+2j)"),
+    ],
+)
+def test_whatever_a_value_is_it_stays_one_short_line(value, text):
+    assert ProgressLine(1, 1, metrics={"m": value}).final().endswith(f" - m: {text}")
+
+
+def test_names_stay_on_the_line():
+    assert ProgressLine(metrics={"a\nb": 1.0}).texts == {"a b": "1.0000"}
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (60, "  60/120 ━━━━━━━━━━──────────  3s 50ms/step - loss: 0.2500"),
+        (45, "  60/120 ━━━━━━━━━━──────────  3s 50ms/step\n  loss: 0.2500"),
+        (40, "  60/120 ━━━━━━━━─────────  3s 50ms/step\n  loss: 0.2500"),
+        (25, "  60/120 ━━━━━━──────  3s\n  loss: 0.2500"),
+        (15, "  60/120  3s\n  loss: 0.2500"),
+        (10, "  60/120..\n  loss:.."),
+    ],
+)
+def test_what_does_not_fit_is_shortened_in_order_of_what_matters_least(width, shown):
+    line = ProgressLine(60, 120, elapsed_s=3, step_s=0.05, metrics={"loss": 0.25})
+    text = line.live(width=width)
+    assert all(len(row) <= width for row in text.split("\n"))
+    assert text == shown
+
+
+def test_long_names_are_cut_and_their_values_are_seen():
+    line = ProgressLine(1, None, metrics={"a_name_that_is_long": 0.25, "验证集损失很长": 1.5})
+    assert line.live(width=20) == "1/unknown  0s\n  a_name_t..: 0.2500\n  验证集损..: 1.5000"
+    assert "a_name_that_is_long: 0.2500" in line.final(width=20)
+
+
+def test_the_line_in_the_middle_of_a_long_pass():
+    line = ProgressLine(60, 120, elapsed_s=61, step_s=2, metrics={"loss": 0.25})
+    assert line.interim() == "60/120 - 1:01 - 2:00 left - 2s/step - loss: 0.2500"
+
+
+def test_a_pass_that_is_done_shows_the_time_it_took():
+    assert ProgressLine(4, 4, elapsed_s=9, step_s=2).live() == f" 4/4 {'━' * 20}  9s 2s/step"
+
+
+def test_a_label_stands_in_front():
+    line = ProgressLine(1, 2, elapsed_s=9, label="validation")
+    assert line.live().startswith(" validation 1/2 ━")
+    line.total = None
+    assert line.live().startswith("validation 1/unknown")

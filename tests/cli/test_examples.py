@@ -11,12 +11,13 @@ from safetensors.numpy import load_file
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def test_the_tutorials_script_trains_and_leaves_its_files(piped, tmp_path):
+@pytest.mark.parametrize("script", ["tutorial_torch.py", "tutorial_jax.py"])
+def test_the_tutorials_script_trains_and_leaves_its_files(script, piped, tmp_path):
     # A file of its own, so that the argument is tested too, and small.
     digits = np.random.default_rng(0).integers(0, 256, (320, 28, 28), dtype=np.uint8)
     labels = np.arange(320, dtype=np.uint8) % 10
     np.savez(tmp_path / "mnist.npz", x_train=digits, y_train=labels, x_test=digits, y_test=labels)
-    done = piped(EXAMPLES / "tutorial_torch.py", "mnist.npz", "--epochs", "2", folder=tmp_path)
+    done = piped(EXAMPLES / script, "mnist.npz", "--epochs", "2", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Epoch 2: Learning rate is 0.001000" in done.stdout
     assert (tmp_path / "models" / "best_model.h5").exists()
@@ -34,6 +35,17 @@ def test_the_hand_written_loop_trains_and_tells_what_was_decided(piped, tmp_path
     weights = load_file(tmp_path / "best.safetensors")
     assert {name: array.shape for name, array in weights.items()} == {
         "1.weight": (128, 784), "1.bias": (128,), "3.weight": (10, 128), "3.bias": (10,),
+    }  # fmt: skip
+
+
+def test_the_loop_on_jax_trains_and_tells_what_was_decided(piped, tmp_path):
+    done = piped(EXAMPLES / "jax_loop.py", "--epochs", "2", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    decided = done.stdout.partition("What the callbacks decided, and why:\n")[2].splitlines()
+    assert decided[0].startswith("epoch 1, step 150: ModelCheckpoint saved: val_loss improved")
+    weights = load_file(tmp_path / "best.safetensors")
+    assert {name: array.shape for name, array in weights.items()} == {
+        "b1": (128,), "b2": (10,), "w1": (784, 128), "w2": (128, 10),
     }  # fmt: skip
 
 

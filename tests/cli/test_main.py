@@ -49,7 +49,7 @@ def test_help_has_examples_to_copy(command, capsys):
         (["demo", "--seed", "-1"], "0 or more"),
         (["demo", "--seed", str(2**64)], "less than 2**63"),
         (["demo", "--verbose", "5"], "argument --verbose"),
-        (["plot"], "required: LOG.csv"),
+        (["plot"], "required: RUN"),
         (["plot", "log.csv", "-o", "curves.pgn"], "Did you mean '.png'?"),
         (["plot", "log.csv", "-o", "log.csv"], "Allowed: .pdf, .png, .svg"),
     ],

@@ -172,3 +172,21 @@ def test_a_hook_set_to_none_is_not_called():
     calls = CallbackList([callback])
     assert calls.idle("on_epoch_end")
     calls.on_epoch_end(0, {})
+
+
+def test_the_only_one_that_hears_a_hook_may_sleep():
+    class Sleeps(Callback):
+        wakes_at_s = 5.0
+
+        def on_train_batch_end(self, batch, logs=None):
+            """Hear it."""
+
+    class Hears(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            """Hear it."""
+
+    sleeps = Sleeps()
+    assert CallbackList([sleeps, Callback()]).sleeper("on_train_batch_end") is sleeps
+    assert CallbackList([sleeps, Hears()]).sleeper("on_train_batch_end") is None
+    assert CallbackList([Hears()]).sleeper("on_train_batch_end") is None
+    assert CallbackList([sleeps]).sleeper("on_test_batch_end") is None

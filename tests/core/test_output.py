@@ -27,3 +27,17 @@ def test_characters_that_the_output_lacks_become_escapes(monkeypatch, encoding, 
     assert printable(text) == shown
     say(text)
     assert stream.getvalue() == f"{shown}\n"
+
+
+def test_without_an_output_nothing_is_said(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    say("anything")
+
+
+def test_an_output_that_cannot_be_written_to_does_not_end_a_training(monkeypatch):
+    class Full(Stream):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    say("anything")

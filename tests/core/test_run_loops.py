@@ -1,9 +1,12 @@
 import gc
 import itertools
+import math
 
 import pytest
 
-from callboard import Run, RunStateError
+from callboard import Callback, Run, RunStateError
+from callboard._core.hosted import HostedRun
+from callboard.callbacks import LambdaCallback
 
 LOOP = ["on_train_batch_begin", "on_train_batch_end", "on_epoch_begin", "on_epoch_end"]
 LOOP += ["on_test_begin", "on_test_batch_end", "on_test_end", "on_train_end"]
@@ -300,3 +303,61 @@ def test_two_training_loops_that_take_turns_are_an_error():
             assert next(turns) == (1, 3)
             with pytest.raises(RunStateError, match="may not take turns"):
                 next(turns)
+
+
+class Wakes(Callback):
+    """Hears of the end of a batch when it has asked to."""
+
+    wakes_at_s = 0.0
+
+    def __init__(self):
+        self.heard = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.heard.append(batch)
+        self.wakes_at_s = math.inf if batch == 1 else 0.0
+
+
+def test_a_callback_that_sleeps_does_not_hear_of_batches_until_it_wakes():
+    sleeps = Wakes()
+    with Run(verbose=0, callbacks=[sleeps]) as run:
+        for _ in run.epochs():
+            for i in run.train(range(6)):
+                if i == 4:
+                    sleeps.wakes_at_s = 0.0
+    assert sleeps.heard == [0, 1, 4, 5]
+
+
+def test_it_hears_of_every_batch_if_another_one_does_too():
+    sleeps = Wakes()
+    others = LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    with Run(verbose=0, callbacks=[sleeps, others]) as run:
+        for _ in run.epochs():
+            list(run.train(range(4)))
+    assert sleeps.heard == [0, 1, 2, 3]
+
+
+def test_a_host_leaves_out_a_callback_that_sleeps_too():
+    sleeps, asked = Wakes(), []
+    run = HostedRun(verbose=0, callbacks=[sleeps])
+    run.begin()
+    run.begin_epoch(0)
+    for _ in range(4):
+        run.end_batch(lambda: asked.append(1) or {"loss": 0.5})
+    run.end_epoch({})
+    run.end()
+    assert sleeps.heard == [0, 1]
+    assert len(asked) == 2
+
+
+def test_lengths_are_known_where_the_data_has_one():
+    with Run(verbose=0) as run:
+        for _ in run.epochs():
+            list(run.train(range(3)))
+            list(run.validate(range(2)))
+            list(run.validate(iter([1])))
+    assert (run.steps, run.validation_steps) == (3, 2)
+    for purpose, walk in (("test", Run.validate), ("predict", Run.predict)):
+        with Run(verbose=0, purpose=purpose) as run:
+            list(walk(run, range(5)))
+        assert run.steps == 5

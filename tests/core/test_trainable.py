@@ -13,7 +13,9 @@ def test_an_optimizer_without_a_model_is_an_error():
 
 
 def test_a_model_of_an_unknown_kind_is_an_error_that_names_it():
-    with pytest.raises(UnsupportedError, match=r"got a list, which is of none .* \(torch\)"):
+    with pytest.raises(
+        UnsupportedError, match=r"got a list, which is of none .* \(keras, jax, torch\)"
+    ):
         Run(model=[1, 2])
 
 

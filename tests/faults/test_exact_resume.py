@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from callboard.callbacks import (
     BackupAndRestore,
     CSVLogger,
     EarlyStopping,
+    JSONLLogger,
     ModelCheckpoint,
     ReduceLROnPlateau,
 )
@@ -105,6 +107,7 @@ def callbacks(folder, net, kind):
     listed = [
         BackupAndRestore(folder / "backup", save_freq=2),
         CSVLogger(folder / "log.csv"),
+        JSONLLogger(folder / "log.jsonl"),
         EarlyStopping("val_loss", patience=2, restore_best_weights=True),
         ReduceLROnPlateau("val_loss", patience=1, factor=0.5),
         ModelCheckpoint(folder / "ckpt", save_top_k=2),
@@ -119,6 +122,7 @@ def result(folder, net, run_history, listed, optimizer):
         "optimizer": optimizer.state_dict(),
         "history": run_history.history,
         "csv": (folder / "log.csv").read_bytes(),
+        "jsonl": re.sub(r'"time": [\d.]+', "", (folder / "log.jsonl").read_text()),
         "averages": averages,
     }
 

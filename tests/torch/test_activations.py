@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from callboard._core.batches import Batch
 from callboard.torch import Model
 from callboard.torch.activations import recorded_activations
-from callboard.torch.data import Batch
 
 
 class Shape(nn.Module):

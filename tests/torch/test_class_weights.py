@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from callboard import ConfigurationError, DataError
+from callboard._core.batches import Batch
 from callboard.torch.class_weights import ClassWeights
-from callboard.torch.data import Batch
 
 
 def weights(y, table, given=None):

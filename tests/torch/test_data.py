@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from callboard import ConfigurationError, DataError
-from callboard.torch.data import ArrayBatches, Batch, batches_of, on_device, split_off, tensors_of
+from callboard._core.batches import Batch
+from callboard.torch.data import ArrayBatches, batches_of, on_device, split_off, tensors_of
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,8 @@ from torch import nn
 from torch.nn import functional
 
 from callboard import ConfigurationError, DataError
+from callboard._core.batches import Batch
 from callboard.torch import Model, losses
-from callboard.torch.data import Batch
 from callboard.torch.forward import ForwardPass
 from callboard.torch.objectives import Objectives
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from callboard import DataError
-from callboard.torch.data import Batch
+from callboard._core.batches import Batch
 from callboard.torch.forward import Outcome
 from callboard.torch.metrics import Metric
 from callboard.torch.objectives import Objectives

@@ -49,6 +49,8 @@ class Callback:
             only the first one's is called.
         adds: Names that this callback adds to the logs. None says that it may add any: a monitor
             that is not known then is not an error before the first epoch has shown.
+        wakes_at_s: The time by ``time.perf_counter()`` before which its hooks at the end of a batch
+            have nothing to do; a run may leave them out until then. None: call them always.
         rate_control: "sets" if it sets the learning rate whatever it was, "scales" if it changes
             the one there is. Two callbacks that control the rate get in each other's way.
         async_safe: Its hooks at the end of batches may be called from several threads at once and
@@ -72,6 +74,7 @@ class Callback:
     writes_only: ClassVar[bool] = False
     adds: ClassVar[tuple[str, ...] | None] = None
     rate_control: Literal["", "sets", "scales"] = ""
+    wakes_at_s: float | None = None
     async_safe: ClassVar[bool] = False
     looks_at_data: bool = False
 
@@ -79,13 +82,33 @@ class Callback:
     _model: Any = None
     _run: Run | None = None
     _used: bool = False
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})  # as given, if plain values
 
     def __new__(cls, *args: object, **options: object) -> Self:
         _check_options(cls, args, options)
-        return super().__new__(cls)
+        made = super().__new__(cls)
+        made._arguments = (tuple(map(_plain, args)), {n: _plain(v) for n, v in options.items()})
+        return made
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments it was made with, defaults included, as far as they are plain.
+
+        Example:
+            >>> from callboard.callbacks import EarlyStopping
+            >>> EarlyStopping("loss", patience=3).settings()["patience"]
+            3
+        """
+        given, named = self._arguments
+        if type(self).__init__ is object.__init__:
+            return {}
+        parameters = list(inspect.signature(type(self).__init__).parameters.values())
+        settings = {p.name: p.default for p in parameters if p.default is not p.empty}
+        names = [p.name for p in parameters[1:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+        settings |= dict(zip(names, given, strict=False)) | named
+        return {name: value for name, value in settings.items() if _plain(value) is not ...}
 
     @property
     def run(self) -> Run:
@@ -142,6 +165,10 @@ class Callback:
 
     def writes(self) -> Iterable[Path]:
         """Return the files and folders this callback will write, so that no two write one."""
+        return ()
+
+    def artifacts(self) -> Iterable[Path]:
+        """Return the files and folders that are a result of the run, for those that upload them."""
         return ()
 
     def saved_run(self) -> Mapping[str, Any] | None:
@@ -253,6 +280,11 @@ HOOKS = tuple(name for name, member in vars(Callback).items() if is_default(memb
 
 ALIASES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
 """Hooks whose default calls an older one."""
+
+
+def _plain(value: object) -> Any:
+    """Return a value that may be kept without keeping more alive; Ellipsis for others."""
+    return value if value is None or isinstance(value, bool | int | float | str) else ...
 
 
 def _check_options(

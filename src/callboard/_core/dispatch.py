@@ -83,6 +83,15 @@ class CallbackList(Callback):
         """Return what to call for a hook, or None if no callback overrides it."""
         return None if self.idle(name) else getattr(self, name)
 
+    def sleeper(self, name: str) -> Callback | None:
+        """Return the only callback that hears a hook, if it says when it will have to."""
+        heard = [each for each in self.callbacks if not self._is_mute(each)]
+        hearing = [each for each in heard if _overridden(each, name) is not None]
+        if len(hearing) != 1 or getattr(hearing[0], "wakes_at_s", None) is None:
+            return None
+        only: Callback = hearing[0]
+        return only
+
     def each(self, method: str, *arguments: object) -> None:
         """Call a method that is not a hook (``set_model``, ``check``) on all that have it."""
         for callback in self.callbacks:

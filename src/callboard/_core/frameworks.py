@@ -18,7 +18,7 @@ from callboard._core.errors import UnsupportedError
 __all__ = ["FRAMEWORKS", "Framework", "join_host", "loaded", "revived", "source_of"]
 
 # Keras comes first: on its torch backend, its models are torch modules too.
-FRAMEWORKS = ("keras", "torch")
+FRAMEWORKS = ("keras", "jax", "torch")
 
 
 class Framework(Protocol):
@@ -26,6 +26,9 @@ class Framework(Protocol):
 
     def trainable(self, model: object, optimizer: object = None) -> Any:
         """Return what callbacks may do to a model; None if it is of another framework."""
+
+    def state_trainable(self, state: object) -> Any:
+        """Return what callbacks may do to a training state; None where models hold their own."""
 
     def source_of(self, value: object) -> Any:
         """Return how to copy one of the framework's arrays to the host; None for others."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard._core.callback import Callback
+from callboard._core.errors import RunStateError
 
 if TYPE_CHECKING:
     from callboard._core.logs import Logs
@@ -33,6 +34,9 @@ class History(Callback):
     order: ClassVar[int] = 20
     adds: ClassVar[tuple[str, ...] | None] = ()
 
+    figure_of: ClassVar[Callable[..., Any] | None] = None
+    """What draws a history; the package's front door sets it."""
+
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[Any]] = {}
@@ -51,6 +55,31 @@ class History(Callback):
         for values in self.history.values():
             if len(values) <= done:
                 values.append(math.nan)
+
+    def plot(self, title: str = "") -> Any:
+        """Draw the metrics: training and validation in one panel each, the best epoch marked.
+
+        Args:
+            title: Text above the panels.
+
+        Returns:
+            A figure of matplotlib, which a notebook shows: ``figure.savefig("curves.png")``.
+
+        Raises:
+            UnsupportedError: If matplotlib is not installed: ``pip install 'callboard[plot]'``.
+            DataError: If there is no epoch yet, or a metric is not one number.
+
+        Example:
+            >>> import callboard
+            >>> from callboard.testing import ScriptedRun
+            >>> played = ScriptedRun({"loss": [0.9, 0.5], "val_loss": [0.9, 0.6]}).play()
+            >>> [axes.get_title(loc="left") for axes in played.run.history.plot().axes]
+            ['loss']
+        """
+        draw = type(self).figure_of
+        if draw is None:
+            raise RunStateError("import callboard before a history is drawn")
+        return draw(self.history, self.epoch, title)
 
     def state_dict(self) -> dict[str, Any]:
         """Return epochs and metrics."""

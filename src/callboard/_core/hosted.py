@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any
 
 from callboard._core.callback import Callback
@@ -75,6 +76,7 @@ class HostedRun(Run):
         self._reports_batches = batches
         self._resumes_by = resumes_by
         self._batch_hooks: tuple[_Hook, _Hook] = (None, None)
+        self._sleeper: Any = None
 
     @property
     def rate_controller(self) -> str:
@@ -113,6 +115,7 @@ class HostedRun(Run):
             return
         hook = self.callbacks.hook
         self._batch_hooks = hook("on_train_batch_begin"), hook("on_train_batch_end")
+        self._sleeper = self.callbacks.sleeper("on_train_batch_end")
 
     def begin_epoch(self, epoch: int) -> None:
         """Report that an epoch begins, counted from 0; the one that is gone on with has begun."""
@@ -139,8 +142,8 @@ class HostedRun(Run):
         if self.paused:
             return True
         self._add(steps, samples)
-        hook = self._batch_hooks[1]
-        if hook is not None:
+        hook, sleeper = self._batch_hooks[1], self._sleeper
+        if hook is not None and (sleeper is None or perf_counter() >= sleeper.wakes_at_s):
             hook(self.progress.batch - 1, Logs((logs() if callable(logs) else logs) or {}))
         if self.boundary.is_needed:
             self.boundary.reach()

@@ -62,7 +62,8 @@ class Logs(MutableMapping[str, Any]):
         values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
         other_names: Mapping[str, str] | None = None,
     ) -> None:
-        self._values: dict[str, Any] = dict(values.unread if isinstance(values, Logs) else values)
+        # By type, as a batch makes one or two of them, and isinstance takes long with a Mapping.
+        self._values: dict[str, Any] = dict(values.unread if type(values) is Logs else values)
         self._other_names = other_names
 
     @property

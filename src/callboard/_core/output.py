@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 __all__ = ["printable", "say"]
@@ -19,6 +20,11 @@ def printable(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{printable(text)}\n")
-    sys.stdout.flush()
+    """Print a line at once, if there is an output.
+
+    A terminal that was closed, or a full disk below a log, does not end a training.
+    """
+    if sys.stdout is not None:  # a program without a console has none
+        with contextlib.suppress(OSError):
+            sys.stdout.write(f"{printable(text)}\n")
+            sys.stdout.flush()

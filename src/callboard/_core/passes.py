@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from time import perf_counter
 from typing import Any, Literal
 
 from callboard._core.dispatch import CallbackList
@@ -46,6 +47,7 @@ class Pass:
         "means",
         "outer",
         "reported",
+        "sleeper",
         "steps",
     )
 
@@ -64,6 +66,7 @@ class Pass:
         self.left = False
         self.begin_batch = callbacks.hook(f"on_{kind}_batch_begin")
         self.end_batch = callbacks.hook(f"on_{kind}_batch_end")
+        self.sleeper: Any = callbacks.sleeper(f"on_{kind}_batch_end")
 
     def begin(self) -> None:
         """Call the hook for the beginning; a training pass has none but its epoch's."""
@@ -184,7 +187,9 @@ class Passes:
         """Count what the loop's body did with an item, and call the end hook."""
         steps, samples = current.count()
         self._counted(current, steps, samples)
-        if current.end_batch is not None:
+        if current.end_batch is not None and (
+            current.sleeper is None or perf_counter() >= current.sleeper.wakes_at_s
+        ):
             current.end_batch(current.batch - 1, current.logs())
 
     def _return_to(self, current: Pass) -> None:

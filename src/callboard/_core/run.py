@@ -26,7 +26,7 @@ from callboard._core.progress import Progress
 from callboard._core.samples import sample_count
 from callboard._core.signals import SimulatedKill
 from callboard._core.stateful import check_stateful
-from callboard._core.trainable import Trainable, trainable_of
+from callboard._core.trainable import Trainable, trainable_of, trainable_of_state
 
 __all__ = ["Run"]
 
@@ -43,6 +43,9 @@ class Run:
         model: What is trained: a torch module; None for a loop over anything that logs
             numbers. Then callbacks that need weights say so.
         optimizer: The model's optimizer, for the learning rate.
+        state: All that a loop on JAX trains, instead of a model: any pytree of parameters, optax
+            state, random keys, or a tuple of a module and an optimizer of nnx. The loop assigns
+            what a step returns: ``run.state = step(run.state, batch)``.
         epochs: Epochs in all, counted from 0.
         callbacks: Callbacks, in any order; a list in the list is flattened.
         initial_epoch: Epoch to begin with.
@@ -70,6 +73,8 @@ class Run:
         paused: Whether that was the end of the time: the run is not over, and can be gone on with.
         trainable: What callbacks may do to the model.
         validated: Whether the current epoch has had a validation.
+        steps: Batches in an epoch, or of the evaluation that the run is; None if not known.
+        validation_steps: Batches of a validation; None if not known.
         batches: Batches of the latest evaluation or prediction.
         samples: The first batch of the latest pass of each kind ("train", "test"), to look at.
         introduces: The run is giving itself and its model to the callbacks.
@@ -100,6 +105,7 @@ class Run:
         model: object = None,
         optimizer: object = None,
         *,
+        state: Any = None,
         epochs: int = 1,
         callbacks: Iterable[Any] = (),
         initial_epoch: int = 0,
@@ -116,10 +122,16 @@ class Run:
         self.epoch_count = _whole(epochs, "epochs")
         self.initial_epoch = _whole(initial_epoch, "initial_epoch")
         self.steps = steps_per_epoch
+        self.validation_steps: int | None = None
         self.metrics = metrics
         self.validation = validation
         self.purpose = purpose
         self.verbose = _verbosity(verbose)
+        self._has_state = state is not None
+        if self._has_state:
+            if model is not None or optimizer is not None:
+                raise ConfigurationError("pass Run(state=...) or Run(model=...), not both")
+            trainable = trainable_of_state(state)
         self.trainable = trainable or trainable_of(model, optimizer)
         self.model = self.trainable.model
         self.stateful = dict(stateful or {})
@@ -237,9 +249,7 @@ class Run:
         if not self.in_epoch:
             raise RunStateError("run.train(...) belongs inside `for epoch in run.epochs():`")
         if self.steps is None:
-            # A torch DataLoader has __len__ and raises TypeError where its dataset has none.
-            with contextlib.suppress(TypeError, NotImplementedError):
-                self.steps = len(data)  # type: ignore[arg-type] # a TypeError is what was asked for
+            self.steps = _length(data)
         begun = self.progress.batch  # an epoch may take several passes
         over = begun and self.stopping  # asked for just before the run was interrupted
         current = Pass("train", self.callbacks, self.means, begun)
@@ -255,11 +265,18 @@ class Run:
         self._require_begun("validate")
         if self.paused:
             return iter(())
+        length = _length(data)
+        if self.purpose == "train":
+            self.validation_steps = self.validation_steps if length is None else length
+        elif self.steps is None:
+            self.steps = length
         return self._passes.iterate(data, Pass("test", self.callbacks))
 
     def predict(self, data: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of a prediction, with its hooks."""
         self._require_begun("predict")
+        if self.purpose == "predict" and self.steps is None:
+            self.steps = _length(data)
         return self._passes.iterate(data, Pass("predict", self.callbacks))
 
     def log(
@@ -344,6 +361,19 @@ class Run:
     def elapsed_s(self) -> float:
         """Seconds that the run has taken, over all its starts."""
         return self._cut.elapsed_s
+
+    @property
+    def state(self) -> Any:
+        """What ``Run(state=...)`` trains, as the latest step left it; a step's result goes here."""
+        if not self._has_state:
+            raise RunStateError("this run was given no state; pass Run(state=...)")
+        return self.trainable.state  # type: ignore[attr-defined] # a state's trainable has it
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        if not self._has_state:
+            raise RunStateError("this run was given no state; pass Run(state=...)")
+        self.trainable.state = state  # type: ignore[attr-defined] # a state's trainable has it
 
     @property
     def learning_rate(self) -> float:
@@ -553,6 +583,13 @@ class Run:
             except BaseException as late:  # noqa: BLE001 - the caller gets the first error
                 for note in (f"then {late!r} was raised", *getattr(late, "__notes__", ())):
                     error.add_note(note)
+
+
+def _length(data: Any) -> int | None:
+    # A torch DataLoader has __len__ and raises TypeError where its dataset has none.
+    with contextlib.suppress(TypeError, NotImplementedError):
+        return len(data)
+    return None
 
 
 def _whole(value: object, name: str) -> int:

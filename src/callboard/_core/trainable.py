@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from callboard._core import frameworks
-from callboard._core.errors import DataError, UnsupportedError
+from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
 from callboard._core.logs import Logs
 
-__all__ = ["Averages", "NoModel", "Trainable", "trainable_of"]
+__all__ = ["Averages", "NoModel", "Trainable", "trainable_of", "trainable_of_state"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -220,4 +220,20 @@ def trainable_of(model: object, optimizer: object) -> Trainable:
     raise UnsupportedError(
         f"Run(model=...) got a {type(model).__name__}, which is of none of the known frameworks "
         f"({', '.join(frameworks.FRAMEWORKS)}); leave model out for a loop that only logs numbers"
+    )
+
+
+def trainable_of_state(state: object) -> Trainable:
+    """Return the view of a training state that its framework gives.
+
+    Raises:
+        ConfigurationError: If no framework whose loops have one is imported.
+    """
+    for _, framework in frameworks.loaded():
+        found: Trainable | None = framework.state_trainable(state)
+        if found is not None:
+            return found
+    raise ConfigurationError(
+        "Run(state=...) is for loops on JAX, which the program has not imported; for a torch "
+        "module pass Run(model=..., optimizer=...)"
     )

@@ -10,6 +10,7 @@ import torch
 from lightning import pytorch as pl
 
 from callboard._core.logs import plain
+from callboard._core.nested import mapped
 from callboard._core.samples import sample_count
 from callboard.bridges.bridge import Bridge
 from callboard.bridges.losses import Losses
@@ -17,7 +18,6 @@ from callboard.bridges.names import renamed, translated
 from callboard.torch import Model
 from callboard.torch.arrays import to_array, to_tensor
 from callboard.torch.guard import Guard
-from callboard.torch.nested import mapped
 
 __all__ = ["Callbacks"]
 

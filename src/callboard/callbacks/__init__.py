@@ -2,14 +2,18 @@
 
 from callboard._core.callback import Callback as Callback
 from callboard._core.history import History as History
+from callboard.callbacks.aim_logger import AimLogger as AimLogger
 from callboard.callbacks.backup_and_restore import BackupAndRestore as BackupAndRestore
 from callboard.callbacks.callback_list import CallbackList as CallbackList
+from callboard.callbacks.comet_logger import CometLogger as CometLogger
 from callboard.callbacks.csv_logger import CSVLogger as CSVLogger
 from callboard.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from callboard.callbacks.jsonl_logger import JSONLLogger as JSONLLogger
 from callboard.callbacks.lambda_callback import LambdaCallback as LambdaCallback
 from callboard.callbacks.learning_rate_scheduler import (
     LearningRateScheduler as LearningRateScheduler,
 )
+from callboard.callbacks.mlflow_logger import MLflowLogger as MLflowLogger
 from callboard.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from callboard.callbacks.monitor_callback import MonitorCallback as MonitorCallback
 from callboard.callbacks.orbax_checkpoint import OrbaxCheckpoint as OrbaxCheckpoint
@@ -19,16 +23,22 @@ from callboard.callbacks.remote_monitor import RemoteMonitor as RemoteMonitor
 from callboard.callbacks.swap_ema_weights import SwapEMAWeights as SwapEMAWeights
 from callboard.callbacks.tensorboard import TensorBoard as TensorBoard
 from callboard.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN
+from callboard.callbacks.tracker import Tracker as Tracker
+from callboard.callbacks.wandb_logger import WandbLogger as WandbLogger
 
 __all__ = [
+    "AimLogger",
     "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
+    "CometLogger",
     "EarlyStopping",
     "History",
+    "JSONLLogger",
     "LambdaCallback",
     "LearningRateScheduler",
+    "MLflowLogger",
     "ModelCheckpoint",
     "MonitorCallback",
     "OrbaxCheckpoint",
@@ -38,4 +48,6 @@ __all__ = [
     "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",
+    "Tracker",
+    "WandbLogger",
 ]

@@ -118,6 +118,13 @@ class CheckpointFolder:
         if run.saver is not None:
             run.saver.wait()
 
+    def chosen(self, run: Run) -> Path | None:
+        """Return the best checkpoint, or the newest where none is best; waits for the writing."""
+        if run.saver is not None:
+            run.saver.wait()
+        found = self._store.best or self._store.last
+        return None if found is None else self._path / found.name
+
     def close(self, run: Run | None) -> None:
         """Wait for what is being written, and let others write to the folder."""
         if run is not None and run.saver is not None:

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Protocol
+from typing import Literal, Protocol, get_args
 
-from callboard._core.output import printable, say
+from callboard._core.errors import UnknownNameError
+from callboard._core.output import say
+from callboard.callbacks.notebook_display import NotebookDisplay, in_notebook
 from callboard.callbacks.progress_line import ProgressLine
+from callboard.callbacks.terminal_display import TerminalDisplay, can_draw
+from callboard.callbacks.tqdm_display import TqdmDisplay
 
-__all__ = ["Display", "LinesDisplay", "NotebookDisplay", "TerminalDisplay", "suitable_display"]
+__all__ = ["Display", "LinesDisplay", "Style", "check_style", "suitable_display"]
+
+Style = Literal["auto", "terminal", "notebook", "lines", "tqdm"]
+
+_MINUTE_S = 60.0
 
 
 class Display(Protocol):
     """Shows the progress of one pass after the other.
 
     Attributes:
-        live: Whether ``draw`` shows anything, so that calling it is worth the time.
+        every_s: Seconds from one drawing to the next; None if ``draw`` shows nothing and is
+            not worth the time.
+        first_s: Seconds from the beginning of a pass to its first drawing.
     """
 
-    live: bool
+    every_s: float | None
+    first_s: float
 
     def begin(self, title: str) -> None:
         """Begin a pass, called ``title``."""
 
-    def draw(self, line: ProgressLine) -> None:
-        """Show how far it has come."""
+    def draw(self, line: ProgressLine, validation: ProgressLine | None = None) -> None:
+        """Show how far it has come, and the validation inside it."""
 
     def end(self, line: ProgressLine) -> None:
         """Show the final state, for good."""
@@ -35,125 +46,66 @@ class Display(Protocol):
 
 
 class LinesDisplay:
-    """One plain line for each pass when it has ended, and no control characters."""
+    """One plain line for each pass when it has ended, and no control characters.
 
-    live = False
+    Args:
+        every_s: Seconds between the lines of a pass that takes longer; None for no such lines.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float | None = None) -> None:
+        self.every_s = every_s
+        self.first_s = every_s or 0.0
         self._title = ""
 
     def begin(self, title: str) -> None:
-        """Keep the title for the line at the end."""
-        self._title = title
+        """Keep the title for the lines."""
+        self._title = f"{title} - " if title else ""
 
-    def draw(self, line: ProgressLine) -> None:
-        """Show nothing."""
+    def draw(self, line: ProgressLine, validation: ProgressLine | None = None) -> None:
+        """Print how far a long pass has come."""
+        say(f"{self._title}{(validation or line).interim()}")
 
     def end(self, line: ProgressLine) -> None:
         """Print the line."""
-        title = f"{self._title} - " if self._title else ""
-        say(f"{title}{line.final()}")
+        say(f"{self._title}{line.final()}")
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-class TerminalDisplay:
-    """A line on a terminal that is drawn over; what the program prints meanwhile stays above it."""
+def check_style(style: object) -> None:
+    """Raise for a style that there is not.
 
-    live = True
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._console = Console(highlight=False, soft_wrap=False)
-        self._live_display: Live | None = None
-        self._make = Live
-        unicode = self._console.encoding.lower().startswith("utf")
-        self._bar = "━─" if unicode else "=."
-
-    def begin(self, title: str) -> None:
-        """Print the title and begin to draw below it."""
-        if title:
-            self._console.print(title, markup=False)
-        self._live_display = self._make(
-            "", console=self._console, auto_refresh=False, vertical_overflow="visible"
-        )
-        self._live_display.start()
-
-    def draw(self, line: ProgressLine) -> None:
-        """Draw the line over the one before."""
-        if self._live_display is not None:
-            self._live_display.update(self._text(line.live(bar=self._bar)), refresh=True)
-
-    def end(self, line: ProgressLine) -> None:
-        """Replace the line by the final one."""
-        if self._live_display is not None:
-            self._live_display.update(self._text(line.final()), refresh=True)
-        self.close()
-
-    def close(self) -> None:
-        """Leave the cursor below what was drawn."""
-        if self._live_display is not None:
-            display, self._live_display = self._live_display, None
-            display.stop()
-
-    @staticmethod
-    def _text(line: str) -> Any:
-        from rich.text import Text
-
-        return Text(printable(line))
+    Raises:
+        UnknownNameError: If so.
+    """
+    if style not in get_args(Style):
+        raise UnknownNameError("style", style, get_args(Style))
 
 
-class NotebookDisplay:
-    """An output of a notebook's cell that is updated in place."""
+def suitable_display(verbose: int, style: Style = "auto") -> Display:
+    """Return the display that was asked for, or the one for where the program's output goes.
 
-    live = True
-
-    def __init__(self) -> None:
-        from IPython.display import display
-
-        self._show = display
-        self._handle: Any = None
-        self._title = ""
-
-    def begin(self, title: str) -> None:
-        """Begin a new output."""
-        self._title = f"{title} - " if title else ""
-        self._handle = self._show(_plain(self._title), raw=True, display_id=True)
-
-    def draw(self, line: ProgressLine) -> None:
-        """Update the output."""
-        if self._handle is not None:
-            self._handle.update(_plain(self._title + line.live().strip()), raw=True)
-
-    def end(self, line: ProgressLine) -> None:
-        """Leave the final line."""
-        if self._handle is not None:
-            self._handle.update(_plain(self._title + line.final()), raw=True)
-        self._handle = None
-
-    def close(self) -> None:
-        """Leave the output as it is."""
-        self._handle = None
-
-
-def suitable_display(verbose: int) -> Display:
-    """Return the display for where the program's output goes."""
-    if verbose == 1:
-        if _in_notebook():
-            return NotebookDisplay()
-        if sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb":
+    Raises:
+        UnsupportedError: If a package that the style needs is not installed.
+    """
+    if verbose == 2:
+        return LinesDisplay()
+    if style == "auto":
+        style = _suitable_style()
+    match style:
+        case "terminal":
             return TerminalDisplay()
-    return LinesDisplay()
+        case "notebook":
+            return NotebookDisplay()
+        case "tqdm":
+            return TqdmDisplay()
+        case _:
+            return LinesDisplay(_MINUTE_S)
 
 
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return type(shell).__name__ == "ZMQInteractiveShell"
-
-
-def _plain(text: str) -> dict[str, str]:
-    return {"text/plain": text}
+def _suitable_style() -> Style:
+    if in_notebook():
+        return "notebook"
+    kept = os.environ.get("CI", "").lower() not in ("", "0", "false")  # the output is a log
+    return "terminal" if sys.stdout is not None and not kept and can_draw(sys.stdout) else "lines"

@@ -122,6 +122,7 @@ class ModelCheckpoint(MonitorCallback):
         self.save_freq = save_freq
         self._every = save_period(save_freq)
         self._interrupted = False
+        self._saved_to = ""
         self._filename = Filename(self.filepath, batch=self._every.unit != "epoch")
         if save_best_only and self._every.unit != "epoch" and monitor.startswith("val_"):
             raise ConfigurationError(
@@ -149,6 +150,13 @@ class ModelCheckpoint(MonitorCallback):
     def writes(self) -> Iterable[Path]:
         """Return the path, placeholders and all."""
         return (Path(self.filepath),)
+
+    def artifacts(self) -> Iterable[Path]:
+        """Return the checkpoint that is the best, or the newest where none is."""
+        found = Path(self._saved_to) if self._saved_to else None
+        if self._folder is not None and self._saved_to:
+            found = self._folder.chosen(self.run)
+        return () if found is None else (found,)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Take note of the epochs done so far, as a run may begin with a later one."""
@@ -214,6 +222,7 @@ class ModelCheckpoint(MonitorCallback):
             metrics = {name: value for name, value in logs.items() if isinstance(value, float)}
             self.run.decide(self, "saving", f"{what}saving to {path}", say=say)
             self.run.at_boundary(functools.partial(self._folder.save, self.run, metrics))
+            self._saved_to = path
             return
         try:
             if not self.run.trainable.rank:  # all processes decide alike, the first one writes
@@ -221,6 +230,7 @@ class ModelCheckpoint(MonitorCallback):
         except BaseException:
             self.best = before
             raise
+        self._saved_to = path
         self.run.decide(self, "saved", f"{what}saved to {path}", say=say)
 
     def _reason(self, logs: Mapping[str, Any]) -> str:
@@ -246,18 +256,20 @@ class ModelCheckpoint(MonitorCallback):
         """Count batches and epochs anew; the best value stays, as the file it belongs to does."""
         self._every = save_period(self.save_freq)
         self._interrupted = False
+        self._saved_to = ""
         if self._folder is not None:
             self._folder.reset()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far, and when was last saved."""
-        state = {**super().state_dict(), "every": self._every.state_dict()}
+        state = {**super().state_dict(), "every": self._every.state_dict(), "to": self._saved_to}
         return state if self._folder is None else {**state, "folder": self._folder.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()``."""
         super().load_state_dict(state)
         self._every.load_state_dict(state["every"])
+        self._saved_to = state.get("to", "")
         if self._folder is not None and "folder" in state:
             self._folder.load_state_dict(state["folder"])
 

@@ -16,6 +16,7 @@ from callboard._core.callback import Callback
 from callboard._core.errors import ConfigurationError, UnsupportedError
 from callboard._core.logs import plain
 from callboard.callbacks.histograms import floats
+from callboard.callbacks.update_freq import batches_between
 from callboard.callbacks.weight_image import weight_image
 from callboard.events import EventWriter
 
@@ -118,7 +119,7 @@ class TensorBoard(Callback):
         self._folder = Path(log_dir)
         self._writers: dict[str, EventWriter] = {}
         self._began_at: tuple[int, int] | None = None  # epoch and step
-        self._period = _batches_between(update_freq)
+        self._period = batches_between(update_freq)
         self._next_step = 0
         self._epoch_speed, self._batch_speed = _Speed(), _Speed()
         self._skipped: set[str] = set()
@@ -262,16 +263,22 @@ class TensorBoard(Callback):
         batch = samples.get("test", samples.get("train"))
         try:
             return self.run.trainable.activations(batch)
+        except UnsupportedError as error:
+            self._skip("activations", str(error))
         except Exception as error:  # noqa: BLE001 - histograms are not worth the training
             cause = (
                 f"the model cannot be run on the first part of a batch ({error!r}); let the loader "
                 "give (inputs, ...), or pass activations=False"
             )
             self._skip("activations", cause)
-            return {}
+        return {}
 
     def _gradients(self) -> Mapping[str, Any]:
-        gradients = self.run.trainable.gradients()
+        try:
+            gradients = self.run.trainable.gradients()
+        except UnsupportedError as error:
+            self._skip("gradients", str(error))
+            return {}
         if not gradients:
             cause = (
                 "no weight has one when the epoch ends; a loop of your own keeps them if it calls "
@@ -347,18 +354,6 @@ def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
     """Return the metrics that are one number; a callback may add texts and arrays too."""
     read = {name: plain(value) for name, value in (logs or {}).items()}
     return {name: value for name, value in read.items() if isinstance(value, float)}
-
-
-def _batches_between(update_freq: object) -> int:
-    """Return the batches from one that is written to the next, 0 for none."""
-    if update_freq in ("epoch", "batch"):
-        return 0 if update_freq == "epoch" else 1
-    if not _is_whole(update_freq) or update_freq < 1:
-        raise ConfigurationError(
-            "update_freq must be 'epoch', 'batch' or a number of batches, 1 or more; "
-            f"got {update_freq!r}"
-        )
-    return int(update_freq)
 
 
 def _is_whole(value: object) -> TypeGuard[Integral]:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import callboard
 from callboard._core.errors import CallboardError
-from callboard.cli import checkpoints, demo, plot
+from callboard.cli import checkpoints, demo, plot, replay, report
 
 __all__ = ["main"]
 
@@ -21,6 +21,8 @@ examples:
   callboard demo                        train a small network on digits, with all callbacks
   callboard demo --epochs 5 --out run   shorter, and with the files below the folder "run"
   callboard plot logs/training_log.csv  draw what CSVLogger wrote
+  callboard report runs/a               a page about a run, or several
+  callboard replay log.csv              what EarlyStopping would have done
   callboard checkpoints list runs/a     show what ModelCheckpoint saved
 
 "callboard COMMAND --help" says what a command takes.
@@ -78,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"callboard {callboard.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for each in (demo, plot, checkpoints):
+    for each in (demo, plot, report, replay, checkpoints):
         each.add_to(commands)
     return parser
 

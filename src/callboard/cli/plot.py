@@ -1,27 +1,34 @@
-"""``callboard plot``: draw a log of CSVLogger."""
+"""``callboard plot``: draw a recorded run, or compare several."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from callboard._core.errors import UnknownNameError
 from callboard.cli.arguments import require
-from callboard.cli.training_log import read_training_log
+from callboard.comparison import comparison_of
 from callboard.curves import FORMATS, check_format, figure_of, write_figure
+from callboard.recorded import read_recordings
 
 __all__ = ["add_to"]
 
 _DESCRIPTION = """\
-Draw a log that CSVLogger wrote: a panel for each metric, training and validation in one, the
-learning rate, and the best epoch (by val_loss, without a validation by loss).
+Draw a recorded run: a panel for each metric, training and validation in one, the learning rate,
+and the best epoch (by val_loss, without a validation by loss). Several runs are compared, a color
+for each; training is dashed where there is a validation.
 """
 _EXAMPLES = """\
+what a run can be: a log of CSVLogger; a JSONL log; an event file or a folder of them; a folder of
+BackupAndRestore or ModelCheckpoint; the folder of a run with these in it
+
 examples:
   callboard plot logs/training_log.csv
   callboard plot logs/training_log.csv -o curves.svg --title "Adam, 1e-3"
+  callboard plot runs/a runs/b -o comparison.png
 """
 
 
@@ -29,22 +36,22 @@ def add_to(commands: Any) -> None:
     """Add the command to the parsers of all commands."""
     parser = commands.add_parser(
         "plot",
-        help="draw a log of CSVLogger",
+        help="draw a run, or compare runs",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("log", type=Path, metavar="LOG.csv", help="the file that CSVLogger wrote")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a log or a folder")
     parser.add_argument(
         "-o",
         "--output",
         type=_image_path,
         metavar="IMAGE",
-        help=f"image to write: {', '.join(FORMATS)} (default: the log's name with .png)",
+        help=f"image to write: {', '.join(FORMATS)} (default: the run's name with .png)",
     )
     parser.add_argument(
-        "--title", default="", help="text above the curves (default: the log's name)"
+        "--title", default="", help="text above the curves (default: the run's name)"
     )
     parser.set_defaults(command=_run)
 
@@ -60,10 +67,23 @@ def _image_path(text: str) -> Path:
 
 def _run(arguments: argparse.Namespace) -> None:
     require("matplotlib")
-    log = read_training_log(arguments.log)
-    path = arguments.output or arguments.log.with_suffix(".png")
-    if log.skipped:
-        sys.stderr.write(f"left out, not numbers: {', '.join(log.skipped)}\n")
-    figure = figure_of(log.history, log.epochs, arguments.title or arguments.log.name)
+    runs = [each for path in arguments.runs for each in read_recordings(path)]
+    skipped = dict.fromkeys(name for each in runs for name in each.skipped)
+    if skipped:
+        sys.stderr.write(f"left out, not numbers: {', '.join(skipped)}\n")
+    if len(runs) == 1:
+        only = runs[0]
+        figure = figure_of(only.history, only.epochs, arguments.title or only.name)
+    else:
+        figure = comparison_of(runs, arguments.title)
+    path = arguments.output or _beside(arguments.runs)
     write_figure(figure, path)
     print(f"wrote {path}")
+
+
+def _beside(runs: Sequence[Path]) -> Path:
+    """Return the image's path if none is given."""
+    if len(runs) > 1:
+        return Path("comparison.png")
+    only = runs[0].resolve() if runs[0].name in ("", "..") else runs[0]
+    return only.with_name(f"{only.name if only.is_dir() else only.stem}.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
 from callboard._core.errors import DataError, UnsupportedError
@@ -49,7 +50,7 @@ class OptimizerAverages:
         pairs = self._pairs()
         self._own = [host_array(weight) for weight, _ in pairs]
         for weight, average in pairs:
-            weight.assign(average)
+            weight.assign(keras.ops.copy(average))  # JAX could not donate one buffer twice
 
     def take(self) -> None:
         """Put the model's own weights back."""

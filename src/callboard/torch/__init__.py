@@ -48,3 +48,7 @@ def trainable(model: object, optimizer: object = None) -> TorchTrainable | None:
             f"optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}"
         )
     return model.trainable
+
+
+def state_trainable(state: object) -> None:
+    """Return None: modules of PyTorch hold their own state."""

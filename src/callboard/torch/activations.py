@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from callboard._core.nested import leaves
 from callboard.torch.modes import evaluating
-from callboard.torch.nested import leaves
 
 __all__ = ["recorded_activations"]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from numbers import Integral, Real
 from typing import Self
 
 import torch
 
-from callboard._core.errors import ConfigurationError, DataError
-from callboard.torch.data import Batch
+from callboard._core.batches import Batch
+from callboard._core.class_weights import class_weight_table
+from callboard._core.errors import DataError
 
 __all__ = ["ClassWeights"]
 
@@ -26,23 +25,7 @@ class ClassWeights:
     """
 
     def __init__(self, weights: Mapping[int, float]) -> None:
-        if not isinstance(weights, Mapping):
-            raise ConfigurationError(
-                f"class_weight must be a dict of weights by class number; got {weights!r}"
-            )
-        for number, weight in weights.items():
-            if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
-                raise ConfigurationError(
-                    f"class_weight must have class numbers, from 0, as keys; got {number!r}"
-                )
-            if not isinstance(weight, Real) or not 0 <= weight < math.inf:
-                raise ConfigurationError(
-                    f"class_weight[{number}] must be a number, 0 or more; got {weight!r}"
-                )
-        # One place more than the highest class: all classes above it share its weight of 1.
-        self._table = torch.ones(int(max(weights)) + 2)
-        for number, weight in weights.items():
-            self._table[int(number)] = float(weight)
+        self._table = torch.from_numpy(class_weight_table(weights))
 
     @classmethod
     def of(cls, weights: Mapping[int, float] | None) -> Self | None:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
+from callboard._core.batches import Batch
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.logs import Logs
-from callboard.torch.data import Batch
+from callboard._core.nested import leaves
 from callboard.torch.distributed import is_distributed
 from callboard.torch.forward import ForwardPass, Outcome
-from callboard.torch.nested import leaves
 from callboard.torch.steps import TrainStep
 from callboard.torch.update_rules import Rule, State, factors_of, rule_of
 

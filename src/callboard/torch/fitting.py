@@ -5,34 +5,34 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from callboard._core import loop
+from callboard._core.batches import Batch, Batches, positive
 from callboard._core.errors import ConfigurationError
+from callboard._core.fit_arguments import (
+    check_limit,
+    chunks,
+    fewer,
+    validation_parts,
+    validation_schedule,
+)
 from callboard._core.history import History
 from callboard._core.logs import Logs
+from callboard._core.nested import leaves, mapped
 from callboard._core.run import Run
 from callboard._core.samples import sample_count
 from callboard.torch.arrays import to_array
 from callboard.torch.class_weights import ClassWeights
 from callboard.torch.compiled import CompiledStep, can_be_compiled
-from callboard.torch.data import (
-    Batch,
-    Batches,
-    batches_of,
-    is_list_of_batches,
-    on_device,
-    positive,
-    split_off,
-)
+from callboard.torch.data import batches_of, on_device, split_off
 from callboard.torch.denormals import denormals_flushed
 from callboard.torch.forward import ForwardPass
 from callboard.torch.modes import evaluating
-from callboard.torch.nested import leaves, mapped
 from callboard.torch.scores import Scores
 from callboard.torch.steps import OwnStep, Step, TrainStep
 
@@ -86,8 +86,8 @@ def fit(
         if validation_batch_size is not None:
             batch_size = positive(validation_batch_size, "validation_batch_size")
         validation = _validation_batches(model, validation_data, batch_size)
-    is_due = _validation_schedule(validation_freq)
-    _check_limit(validation_steps, "validation_steps")
+    is_due = validation_schedule(validation_freq)
+    check_limit(validation_steps, "validation_steps")
     model.eager_step = None
     step = step_of(model)
     run = Run(
@@ -104,11 +104,12 @@ def fit(
     )
     if validation is not None:
         run.stateful["validation_data"] = validation
+        run.validation_steps = fewer(validation.steps, validation_steps)
     size = model.settings.steps_per_execution
 
     def epoch_data(epoch: int, done: int) -> Iterable[list[Batch]]:
         stream = batches.epoch(epoch, done, run.data_is_ready)
-        return _chunks(stream if weights is None else map(weights.apply, stream), size)
+        return chunks(stream if weights is None else map(weights.apply, stream), size)
 
     def train_on(chunk: list[Batch]) -> None:
         samples = step(chunk)
@@ -160,7 +161,7 @@ def evaluate(
     callbacks: Iterable[Any],
 ) -> dict[str, float]:
     """Return the metrics on data; the arguments are those of ``Model.evaluate``."""
-    _check_limit(steps, "steps")
+    check_limit(steps, "steps")
     batches = batches_of(
         *data, batch_size=batch_size, shuffle=False, steps=None, device=model.device
     )
@@ -168,7 +169,7 @@ def evaluate(
         trainable=model.trainable,
         callbacks=callbacks,
         verbose=verbose,
-        steps_per_epoch=_fewer(batches.steps, steps),
+        steps_per_epoch=fewer(batches.steps, steps),
         metrics=model.known_metrics(),
         purpose="test",
     )
@@ -187,13 +188,13 @@ def predict(
     callbacks: Iterable[Any],
 ) -> Any:
     """Return the outputs for data; the arguments are those of ``Model.predict``."""
-    _check_limit(steps, "steps")
+    check_limit(steps, "steps")
     batches = batches_of(x, batch_size=batch_size, shuffle=False, steps=None, device=model.device)
     run = Run(
         trainable=model.trainable,
         callbacks=callbacks,
         verbose=verbose,
-        steps_per_epoch=_fewer(batches.steps, steps),
+        steps_per_epoch=fewer(batches.steps, steps),
         purpose="predict",
     )
     outputs = []
@@ -284,47 +285,13 @@ def _with_split(data: Batch, fraction: float, validation_data: object) -> tuple[
 
 
 def _validation_batches(model: Model, data: Any, batch_size: int | None) -> Batches:
-    x, y, weight = data, None, None
-    if isinstance(data, tuple | list) and not is_list_of_batches(data):
-        if not 1 <= len(data) <= 3:
-            raise ConfigurationError(
-                f"validation_data must be (x, y) or (x, y, sample_weight); got {len(data)} values"
-            )
-        x, y, weight = (*data, None, None)[:3]
     return batches_of(
-        x, y, weight, batch_size=batch_size, shuffle=False, steps=None, device=model.device
+        *validation_parts(data),
+        batch_size=batch_size,
+        shuffle=False,
+        steps=None,
+        device=model.device,
     )
-
-
-def _validation_schedule(frequency: int | Sequence[int]) -> Callable[[int], bool]:
-    """Return a function of the epoch, from 0, that says whether to validate after it."""
-    if isinstance(frequency, int) and not isinstance(frequency, bool) and frequency > 0:
-        return lambda epoch: (epoch + 1) % frequency == 0
-    if isinstance(frequency, Sequence) and all(isinstance(epoch, int) for epoch in frequency):
-        return lambda epoch: epoch + 1 in frequency
-    raise ConfigurationError(
-        "validation_freq must be a number of epochs, 1 or more, or a list of epochs (from 1); "
-        f"got {frequency!r}"
-    )
-
-
-def _check_limit(steps: int | None, name: str) -> None:
-    if steps is not None:
-        positive(steps, name)
-
-
-def _chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    if size == 1:
-        for batch in batches:
-            yield [batch]
-        return
-    stream = iter(batches)
-    while chunk := list(itertools.islice(stream, size)):
-        yield chunk
-
-
-def _fewer(known: int | None, limit: int | None) -> int | None:
-    return limit if known is None else min(known, limit or known)
 
 
 def _result(output: torch.Tensor) -> np.ndarray[Any, Any]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from callboard._core.batches import Batch
 from callboard._core.errors import ConfigurationError, DataError
-from callboard.torch.data import Batch
 from callboard.torch.losses import Loss
 from callboard.torch.metrics import Metric
 from callboard.torch.objectives import Head, Objectives

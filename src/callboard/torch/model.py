@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from callboard._core.batches import Batch
 from callboard._core.errors import ConfigurationError, DataError, RunStateError
 from callboard._core.history import History
 from callboard.torch import fitting
 from callboard.torch.compiled import CompiledStep
-from callboard.torch.data import Batch
 from callboard.torch.modes import in_mode
 from callboard.torch.objectives import Objectives
 from callboard.torch.optimizers import Optimizer, resolve_optimizer

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from callboard._core.batches import Batch
 from callboard._core.errors import DataError
 from callboard._core.logs import Logs, Mean
 from callboard._core.samples import sample_count
-from callboard.torch.data import Batch
 from callboard.torch.forward import Outcome
 from callboard.torch.metrics import MeanMetric, Metric, results_of
 from callboard.torch.objectives import Head, Objectives

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
+from callboard._core.batches import Batch
 from callboard._core.errors import ConfigurationError
 from callboard._core.logs import Logs, Means
 from callboard._core.samples import sample_count
-from callboard.torch.data import Batch
 from callboard.torch.distributed import unwrapped
 from callboard.torch.forward import ForwardPass
 from callboard.torch.scores import Scores

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from callboard._core.nested import mapped
 from callboard.torch.activations import recorded_activations
 from callboard.torch.arrays import to_tensor
-from callboard.torch.nested import mapped
 
 if TYPE_CHECKING:
     from callboard.torch.model import Model

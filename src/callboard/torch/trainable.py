@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from callboard._core.batches import Batch
 from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
 from callboard._core.logs import Logs
+from callboard._core.nested import mapped
 from callboard.torch import distributed, files, state
 from callboard.torch.activations import recorded_activations
 from callboard.torch.arrays import to_array, to_tensor
 from callboard.torch.averages import ForeignAverages, WeightAverages
-from callboard.torch.data import Batch
 from callboard.torch.guard import Guard
-from callboard.torch.nested import mapped
 from callboard.torch.optimizers import Optimizer
 
 if TYPE_CHECKING:

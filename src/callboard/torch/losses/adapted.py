@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from callboard._core.errors import ConfigurationError, DataError
+from callboard._core.names import snake_case
 from callboard.torch.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy
-from callboard.torch.losses.loss import Loss, reduced, same_shape, snake_case
+from callboard.torch.losses.loss import Loss, reduced, same_shape
 from callboard.torch.losses.sparse_crossentropy import SparseCategoricalCrossentropy
 
 __all__ = ["CrossentropyByShape", "FunctionLoss", "ModuleLoss", "is_binary", "is_sparse"]

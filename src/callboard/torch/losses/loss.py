@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from callboard._core.errors import ConfigurationError, DataError, UnknownNameError
+from callboard._core.names import snake_case
 
 __all__ = [
     "EPSILON",
@@ -23,7 +23,6 @@ __all__ = [
     "reduced",
     "same_rank",
     "same_shape",
-    "snake_case",
     "weights_like",
 ]
 
@@ -238,14 +237,3 @@ def elementwise(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     if y_pred.ndim == 1:
         return y_true.unsqueeze(-1), y_pred.unsqueeze(-1)
     return y_true, y_pred
-
-
-def snake_case(name: str) -> str:
-    """Return a class's name as Keras spells it in logs.
-
-    Example:
-        >>> snake_case("MeanSquaredError"), snake_case("AUC"), snake_case("MeanIoU")
-        ('mean_squared_error', 'auc', 'mean_io_u')
-    """
-    spaced = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", spaced).lower()

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from torch import nn
 
 from callboard._core.errors import ConfigurationError, UnknownNameError
+from callboard._core.names import snake_case
 from callboard.torch.losses.adapted import CrossentropyByShape, FunctionLoss, ModuleLoss
 from callboard.torch.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy
 from callboard.torch.losses.focal import BinaryFocalCrossentropy, CategoricalFocalCrossentropy
-from callboard.torch.losses.loss import Loss, snake_case
+from callboard.torch.losses.loss import Loss
 from callboard.torch.losses.margin import CategoricalHinge, Hinge, SquaredHinge
 from callboard.torch.losses.regression import (
     Huber,

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from callboard._core.errors import ConfigurationError, DataError
 from callboard._core.monitor import Mode
-from callboard.torch.losses.loss import Loss, same_rank, snake_case
+from callboard._core.names import snake_case
+from callboard.torch.losses.loss import Loss, same_rank
 from callboard.torch.metrics.mean import MeanMetric
 from callboard.torch.metrics.metric import Metric
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from callboard._core.errors import DataError
 from callboard._core.monitor import Mode
-from callboard.torch.losses.loss import snake_case, weights_like
+from callboard._core.names import snake_case
+from callboard.torch.losses.loss import weights_like
 from callboard.torch.metrics.metric import Metric, Result
 
 __all__ = ["Mean", "MeanMetric", "MeanMetricWrapper", "Sum", "sum_and_count"]

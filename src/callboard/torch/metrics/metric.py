@@ -11,7 +11,7 @@ from torch import Tensor
 
 from callboard._core.errors import DataError
 from callboard._core.monitor import Mode
-from callboard.torch.losses.loss import snake_case
+from callboard._core.names import snake_case
 
 __all__ = ["Metric", "Result", "results_of"]
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from callboard._core.errors import ConfigurationError, UnknownNameError
 from callboard._core.monitor import Mode
+from callboard._core.names import snake_case
 from callboard.torch import losses
-from callboard.torch.losses.loss import Loss, snake_case
+from callboard.torch.losses.loss import Loss
 from callboard.torch.metrics import (
     accuracy,
     confusion,

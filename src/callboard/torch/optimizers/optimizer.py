@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from callboard._core.errors import ConfigurationError, DataError
-from callboard._core.logs import plain
+from callboard._core.learning_rate import LearningRate, valid_rate
 
-__all__ = ["LearningRate", "Optimizer"]
-
-
-class LearningRate(float):
-    """A learning rate: a float with the two methods that Keras's variable is used with.
-
-    Example:
-        >>> optimizer = Optimizer(torch.optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1))
-        >>> optimizer.lr, optimizer.lr.numpy().dtype
-        (0.1, dtype('float32'))
-        >>> optimizer.lr.assign(0.01)
-        >>> optimizer.lr
-        0.01
-    """
-
-    _assign: Callable[[float], None]
-
-    def __new__(cls, value: float, assign: Callable[[float], None]) -> Self:
-        """Return the rate ``value``; ``assign`` sets another one."""
-        rate = super().__new__(cls, value)
-        rate._assign = assign
-        return rate
-
-    def numpy(self) -> np.float32:
-        """Return the rate as a NumPy scalar of type float32, as Keras does."""
-        return np.float32(self)
-
-    def assign(self, value: float) -> None:
-        """Set the optimizer's learning rate. This number stays what it is."""
-        self._assign(value)
-
-    def __reduce__(self) -> tuple[type[float], tuple[float]]:
-        # What is stored or copied is the number: the optimizer must not come along.
-        return float, (float(self),)
+__all__ = ["Optimizer"]
 
 
 class Optimizer:
@@ -161,7 +126,7 @@ class Optimizer:
         self._ratios = list(state["ratios"])
 
     def _set_rate(self, value: float) -> None:
-        rate = _valid_rate(value)
+        rate = valid_rate(value)
         groups = self.wrapped.param_groups
         if len(groups) > 1:
             self._note_ratios([float(group["lr"]) for group in groups])
@@ -183,17 +148,3 @@ class Optimizer:
             self._ratios = [rate / rates[0] for rate in rates]
         elif len(self._ratios) != len(rates):
             self._ratios = [1.0 for _ in rates]
-
-
-def _valid_rate(value: object) -> float:
-    number = plain(value)
-    if (
-        isinstance(value, bool | np.bool_)
-        or not isinstance(number, float)
-        or not math.isfinite(number)
-        or number < 0
-    ):
-        raise ConfigurationError(
-            f"the learning rate must be a finite number, 0 or more; got {value!r}"
-        )
-    return number

@@ -1,4 +1,4 @@
-"""Dicts, lists and tuples of tensors."""
+"""Dicts, lists and tuples of arrays."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 from collections import OrderedDict
 from typing import NamedTuple
 
-from callboard.torch.nested import leaves, mapped
+from callboard._core.nested import leaves, mapped
 
 
 class Pair(NamedTuple):

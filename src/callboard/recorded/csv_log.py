@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from callboard._core.errors import FileFormatError
+from callboard.recorded.recording import Recording
 
-__all__ = ["TrainingLog", "read_training_log"]
+__all__ = ["read_csv_log"]
 
 _SEPARATORS = ",;\t"
 _MISSING = ("", "NA")
 
 
-class TrainingLog(NamedTuple):
-    """The metrics of every epoch.
-
-    Attributes:
-        epochs: The epochs, from 0, ascending.
-        history: For each metric its values, one for each epoch; NaN where there is none.
-        skipped: Columns that hold something else than numbers.
-    """
-
-    epochs: list[int]
-    history: dict[str, list[float]]
-    skipped: list[str]
-
-
-def read_training_log(path: Path) -> TrainingLog:
+def read_csv_log(path: Path) -> Recording:
     """Read a log of ``CSVLogger``, callboard's or Keras's.
 
     Its separator may be a comma, a semicolon or a tab. An epoch that is there twice, as after a run
@@ -60,15 +48,17 @@ def read_training_log(path: Path) -> TrainingLog:
         raise FileFormatError(f"{str(path)!r} has no {'metrics' if epochs else 'epochs'} yet")
     history: dict[str, list[float]] = {}
     skipped: list[str] = []
-    for column, name in enumerate(header[1:], start=1):
-        values = _numbers([by_epoch[epoch][column : column + 1] for epoch in epochs])
+    columns = list(itertools.zip_longest(*map(by_epoch.__getitem__, epochs), fillvalue=""))
+    columns += [("",) * len(epochs)] * (len(header) - len(columns))
+    for name, cells in zip(header[1:], columns[1:], strict=True):
+        values = _numbers(cells)
         if values is None:
             skipped.append(name)
         else:
             history[name] = values
     if not history:
         raise FileFormatError(f"{str(path)!r} has no column of numbers beside 'epoch'")
-    return TrainingLog(epochs, history, skipped)
+    return Recording(path.name, epochs, history, skipped, sources=[str(path)])
 
 
 def _rows(path: Path, text: str, separator: str) -> list[list[str]]:
@@ -95,18 +85,13 @@ def _epoch(path: Path, row: Sequence[str]) -> int:
         ) from None
 
 
-def _numbers(cells: list[list[str]]) -> list[float] | None:
+def _numbers(cells: Sequence[str]) -> list[float] | None:
     """Return a column's numbers, or None if it holds other things; a cell may be missing."""
-    values = []
-    for cell in cells:
-        if not cell or cell[0] in _MISSING:
-            values.append(math.nan)
-            continue
-        try:
-            values.append(float(cell[0]))
-        except ValueError:
-            return None
-    return values
+    with contextlib.suppress(ValueError):
+        return list(map(float, cells))  # nearly always, and several times as fast
+    with contextlib.suppress(ValueError):
+        return [math.nan if cell in _MISSING else float(cell) for cell in cells]
+    return None
 
 
 def _shortened(text: str) -> str:

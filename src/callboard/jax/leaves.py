@@ -1,0 +1,142 @@
+"""The arrays in a state of training: their names, and what they are for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from jax.tree_util import keystr, tree_flatten_with_path, tree_map_with_path
+
+from callboard._core.errors import DataError
+from callboard.jax.arrays import is_array, is_key, like
+
+__all__ = ["Leaf", "Role", "is_variable", "leaves_of", "weights_of", "with_values"]
+
+Role = Literal["weights", "optimizer", "rest"]
+
+# Names under which states keep an optimizer that is not one of optax.
+_OPTIMIZERS = frozenset({"opt_state", "optimizer", "optimizer_state"})
+
+
+class Leaf(NamedTuple):
+    """An array in a state.
+
+    Attributes:
+        path: Where it is, as texts.
+        role: "weights" for floating-point arrays that are not the optimizer's, "optimizer", or
+            "rest": random keys, counters.
+        value: The array, or a number.
+        variable: What holds it if that can be changed in place, a variable of nnx; else None.
+    """
+
+    path: tuple[str, ...]
+    role: Role
+    value: Any
+    variable: Any
+
+    @property
+    def name(self) -> str:
+        """The path as one name."""
+        return _joined(self.path)
+
+
+def leaves_of(state: Any) -> list[Leaf]:
+    """Return the arrays of a state, in its order: of any pytree, and of modules of nnx in it.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> params = {"dense": {"w": jnp.ones(2)}}
+        >>> state = {"params": params, "opt_state": optax.sgd(0.1, 0.9).init(params), "step": 3}
+        >>> [(leaf.name, leaf.role) for leaf in leaves_of(state)][1:]
+        [('params.dense.w', 'weights'), ('step', 'rest')]
+    """
+    return list(_walk(state, (), optimizer=False))
+
+
+def weights_of(leaves: list[Leaf]) -> dict[str, Leaf]:
+    """Return the weights by name; the first part of the paths is left out if it tells nothing.
+
+    So a weight is ``dense.w`` whether its state has it in ``params`` or in ``model``.
+    """
+    weights = [leaf for leaf in leaves if leaf.role == "weights"]
+    shorter = {_joined(leaf.path[1:]): leaf for leaf in weights if len(leaf.path) > 1}
+    if len(shorter) == len(weights):
+        return shorter
+    return {leaf.name: leaf for leaf in weights}
+
+
+def with_values(state: Any, values: Mapping[str, Any]) -> Any:
+    """Return the state with new values for some of its arrays, by the names that they have there.
+
+    Variables of nnx are changed in place, all else stays what it is.
+
+    Raises:
+        DataError: If a shape or type differs; then nothing is changed.
+    """
+    leaves = {leaf.name: leaf for leaf in leaves_of(state) if leaf.name in values}
+    fitted = {name: _fitted(leaf, values[name]) for name, leaf in leaves.items()}
+    in_place = {name for name, leaf in leaves.items() if leaf.variable is not None}
+    for name in in_place:
+        leaves[name].variable.set_value(fitted.pop(name))
+    if not fitted:
+        return state
+
+    def replaced(path: tuple[Any, ...], node: Any) -> Any:
+        return node if is_variable(node) else fitted.get(_joined(_texts(path)), node)
+
+    return tree_map_with_path(replaced, state, is_leaf=is_variable)
+
+
+def is_variable(node: object) -> bool:
+    """Say whether a node is a variable of nnx with an array, which can be exchanged in place."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(node, nnx.Variable) and is_array(node.get_value())
+
+
+def _walk(node: Any, above: tuple[str, ...], *, optimizer: bool) -> Iterator[Leaf]:
+    def is_whole(child: object) -> bool:
+        return is_variable(child) or (not optimizer and _is_of_optax(child))
+
+    for path, child in tree_flatten_with_path(node, is_leaf=is_whole)[0]:
+        texts = (*above, *_texts(path))
+        if is_variable(child):
+            value = child.get_value()
+            of_optimizer = optimizer or isinstance(child, sys.modules["flax.nnx"].OptState)
+            yield Leaf(texts, _role(value, texts, optimizer=of_optimizer), value, child)
+        elif not optimizer and _is_of_optax(child):
+            yield from _walk(child, texts, optimizer=True)
+        elif is_array(child):
+            yield Leaf(texts, _role(child, texts, optimizer=optimizer), child, None)
+
+
+def _role(value: Any, path: tuple[str, ...], *, optimizer: bool) -> Role:
+    if optimizer or not _OPTIMIZERS.isdisjoint(path):
+        return "optimizer"
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or is_key(value):
+        return "rest"
+    return "weights" if jax.numpy.issubdtype(dtype, np.inexact) else "rest"
+
+
+def _texts(path: tuple[Any, ...]) -> tuple[str, ...]:
+    texts = (keystr((key,), simple=True) for key in path)
+    return tuple(text.replace("%", "%25").replace(".", "%2E") for text in texts)
+
+
+def _joined(texts: tuple[str, ...]) -> str:
+    return ".".join(texts) or "array"  # a state that is one array has no path
+
+
+def _is_of_optax(node: object) -> bool:
+    module = type(node).__module__
+    return isinstance(node, tuple) and (module == "optax" or module.startswith("optax."))
+
+
+def _fitted(leaf: Leaf, value: Any) -> Any:
+    try:
+        return like(leaf.value, value)
+    except DataError as error:
+        raise DataError(f"{leaf.name!r} has {error}") from None

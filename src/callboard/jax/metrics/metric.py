@@ -1,0 +1,151 @@
+"""What every metric is: a state that batches are added to, and a result."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from callboard._core.errors import DataError
+from callboard._core.monitor import Mode
+from callboard._core.names import snake_case
+
+__all__ = ["Metric", "Result", "results_of"]
+
+Result = Array | float
+
+
+class Metric(ABC):
+    """A number that sums up many batches. Its state stays on the device of the data.
+
+    Subclass it with ``update_state`` and ``result``; declare the state with ``add_state`` and add
+    to it with ``accumulate``, which makes new arrays, so that a result somebody holds stays what
+    it was. ``reset_state``, ``state_dict`` and ``load_state_dict`` then work by themselves.
+
+    Args:
+        name: Name in the logs; by default the class's in snake case.
+
+    Attributes:
+        direction: "min" if lower is better, "max" if higher is, None if that is not known.
+
+    Example:
+        >>> class Largest(Metric):
+        ...     direction = "min"
+        ...     def __init__(self, name="largest_error"):
+        ...         super().__init__(name)
+        ...         self.add_state("largest")
+        ...     def update_state(self, y_true, y_pred, sample_weight=None):
+        ...         error = jnp.abs((y_true - y_pred)).max()
+        ...         self.largest = jnp.maximum(error, self.largest)
+        ...     def result(self):
+        ...         return self.largest
+        >>> metric = Largest()
+        >>> metric.update_state(jnp.array([1.0, 2.0]), jnp.array([1.5, 2.0]))
+        >>> metric.update_state(jnp.array([3.0]), jnp.array([3.0]))
+        >>> metric.name, metric.result()
+        ('largest_error', Array(0.5, dtype=float32))
+
+    Source: Keras 3.15 ``keras.metrics.Metric``; ``add_state`` instead of ``add_variable``.
+    """
+
+    direction: Mode | None = None
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or snake_case(type(self).__name__)
+        self._initial: dict[str, Result] = {}
+
+    def add_state(self, name: str, initial: Result = 0) -> None:
+        """Declare the attribute ``name`` as part of the state.
+
+        Args:
+            name: The attribute.
+            initial: Its value before the first batch. The number 0 takes the shape, type and
+                device of the first amount that is added to it.
+        """
+        self._initial[name] = initial
+        setattr(self, name, initial)
+
+    def accumulate(self, **amounts: Result) -> None:
+        """Add to parts of the state, not in place."""
+        for name, amount in amounts.items():
+            state = getattr(self, name)
+            setattr(self, name, state + amount)
+
+    @abstractmethod
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Add a batch: ``update_state(y_true, y_pred, sample_weight=None)``.
+
+        Some metrics take other arguments (:class:`Mean` takes values), therefore any are allowed.
+        """
+
+    @abstractmethod
+    def result(self) -> Any:
+        """Return the metric of all batches so far: a 0-d array, a number or a dict of them."""
+
+    def reset_state(self) -> None:
+        """Forget all batches."""
+        for name, initial in self._initial.items():
+            setattr(self, name, initial)
+
+    def directions(self) -> dict[str, Mode | None]:
+        """Return for each name in the logs whether lower or higher is better."""
+        return {self.name: self.direction}
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the state by name. The arrays are not changed by later batches."""
+        return {name: jnp.asarray(getattr(self, name)) for name in self._initial}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Continue from ``state_dict()``.
+
+        Raises:
+            DataError: If the names are not those of this metric's state.
+        """
+        if set(state) != set(self._initial):
+            raise DataError(
+                f"the state of the metric {self.name!r} has the parts {sorted(self._initial)}; "
+                f"got {sorted(state)}. It was saved by another metric"
+            )
+        for name in self._initial:
+            setattr(self, name, state[name])
+
+    def initial_state(self) -> dict[str, Result]:
+        """Return the state before the first batch."""
+        return dict(self._initial)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a batch and return the result so far."""
+        self.update_state(*args, **kwargs)
+        return self.result()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+
+def results_of(metric: Metric) -> dict[str, Result]:
+    """Return a metric's results by the names they have in the logs, each a single number.
+
+    Raises:
+        DataError: If a result is not a single number.
+
+    Example:
+        >>> from callboard.jax.metrics import Mean
+        >>> mean = Mean("speed")
+        >>> mean.update_state([1.0, 2.0])
+        >>> results_of(mean)
+        {'speed': Array(1.5, dtype=float32)}
+    """
+    result = metric.result()
+    results = result if isinstance(result, Mapping) else {metric.name: result}
+    for name, value in results.items():
+        shape = tuple(getattr(value, "shape", ()))
+        if shape or not isinstance(value, Array | int | float):
+            what = f"has shape {shape}" if shape else f"is a {type(value).__name__}"
+            raise DataError(
+                f"the result of the metric {name!r} {what}, and logs hold single numbers; ask for "
+                "one (average='macro', a single threshold), or return one from result()"
+            )
+    return dict(results)

@@ -1,0 +1,258 @@
+"""One step of training as ``compile`` said, and several of them as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from callboard._core.batches import Batch
+from callboard._core.logs import Logs
+from callboard.jax.data import Execution
+from callboard.jax.forward import Outcome, check_outputs, outcome_of, takes_probabilities
+from callboard.jax.scores import Scores, Sums
+
+if TYPE_CHECKING:
+    from callboard.jax.model import Model
+
+__all__ = ["EvaluationStep", "TrainState", "TrainStep"]
+
+
+class TrainState(NamedTuple):
+    """All that training a model changes.
+
+    Attributes:
+        params: The parameters.
+        rest: All other arrays of the model, such as the running means of a batch normalization.
+        opt_state: The optimizer's state; None before ``compile``.
+        key: The integers of the random key that the keys of all steps come from.
+    """
+
+    params: Any
+    rest: Any
+    opt_state: Any
+    key: jax.Array
+
+
+class TrainStep:
+    """Forward pass, backward pass, update and metrics, as one compiled function.
+
+    The state is given away to it (donated), so that the update happens in place: who wants to keep
+    something of it copies it between two steps. The sums of the metrics are not, as logs hold them.
+
+    Args:
+        model: A model on which ``compile`` was called.
+
+    Raises:
+        RunStateError: If it was not.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._network = model.network
+        self._objectives = model.require_compiled()
+        self._optimizer = model.require_optimizer().wrapped
+        self._scores = Scores(self._objectives)
+        self._compiled = model.settings.compiled
+        self._functions: dict[tuple[str, bool], Callable[..., Any]] = {}
+        self._checked = not any(map(takes_probabilities, self._objectives.heads))
+        self._gradients: Callable[..., Any] | None = None
+        self._nothing: Sums | None = None  # sums before the first batch; never given away
+        self._saved: Any = None  # sums to go on with, until there are some of their shapes
+        self._sums: Sums | None = None
+        self._samples = 0
+        self._clear = jnp.zeros(2, jnp.float32)
+        self.latest: Batch | None = None
+
+    def begin_epoch(self, done: int = 0) -> None:
+        """Begin the metrics anew, unless batches of the epoch are ``done`` already."""
+        if not done:
+            self._sums, self._saved, self._samples = self._nothing, None, 0
+
+    def __call__(self, execution: Execution) -> int:
+        """Train on the batches; return their samples."""
+        if self._nothing is None or not self._checked or self._saved is not None:
+            self._begin(execution)
+        for batch in execution.batches:
+            self._run(batch, stacked=execution.stacked)
+        self._samples += execution.samples
+        return execution.samples
+
+    def logs(self) -> Logs:
+        """Return the epoch's metrics so far."""
+        # No batch may be left of an epoch that is gone on with: then the saved sums are its logs.
+        return self._scores.logs(self._so_far, self._samples)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the metrics of batches that are done, as they are."""
+        return {"sums": self._so_far, "samples": self._samples}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
+        self._saved, self._samples = state["sums"], state["samples"]
+        self._sums = None
+
+    def gradients(self, state: TrainState, batch: Batch) -> Any:
+        """Return the gradients for a batch, with the random key that the next step will have."""
+        if self._gradients is None:
+            self._gradients = self._jitted(
+                lambda s, b: self._loss_and_gradients(s, _split(s.key)[1], b)[1]
+            )
+        return self._gradients(state, batch)
+
+    @property
+    def _so_far(self) -> Any:
+        return self._saved if self._sums is None else self._sums
+
+    def _run(self, batch: Batch, *, stacked: bool) -> None:
+        trainable = self._model.trainable
+        function = self._function(trainable.guards, stacked=stacked)
+        mark = self._clear if trainable.mark is None else trainable.mark
+        self._model.train_state, self._sums, mark = function(
+            self._model.train_state, self._sums, mark, batch
+        )
+        if trainable.guards:
+            trainable.mark = mark
+        self.latest = jax.tree.map(lambda a: a[-1], batch) if stacked else batch
+
+    def _begin(self, execution: Execution) -> None:
+        """Find the mistakes that show at the first batch, and the shapes of the metrics' sums."""
+        batch, state = execution.batches[0], self._model.train_state
+        if execution.stacked:
+            batch = jax.tree.map(lambda a: a[0], batch)
+        if not self._checked:
+            check_outputs(self._objectives, self._model.forward(batch.x))
+            self._checked = True
+        if self._nothing is None:
+            outcome = jax.eval_shape(self._outcome, state, batch)
+            self._nothing = self._scores.begin(outcome, batch)
+        if self._saved is not None:
+            self._sums, self._saved = self._scores.restored(self._nothing, self._saved), None
+        elif self._sums is None:
+            self._sums = self._nothing
+
+    def _outcome(self, state: TrainState, batch: Batch) -> Outcome:
+        return self._loss_and_gradients(state, _split(state.key)[1], batch)[0]
+
+    def _function(self, guards: str, *, stacked: bool) -> Callable[..., Any]:
+        wanted = (guards, stacked)
+        if wanted not in self._functions:
+
+            def step(state: TrainState, sums: Sums, mark: Any, batch: Batch) -> Any:
+                return self._step(state, sums, mark, batch, guards)
+
+            def steps(state: TrainState, sums: Sums, mark: Any, batches: Batch) -> Any:
+                def body(carry: tuple[TrainState, Sums, Any], batch: Batch) -> Any:
+                    return self._step(*carry, batch, guards), None
+
+                return jax.lax.scan(body, (state, sums, mark), batches)[0]
+
+            self._functions[wanted] = self._jitted(steps if stacked else step, donate_argnums=0)
+        return self._functions[wanted]
+
+    def _jitted(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        if self._compiled:
+            return jax.jit(function, **options)
+
+        def eagerly(*arguments: Any) -> Any:
+            with jax.disable_jit():
+                return function(*arguments)
+
+        return eagerly
+
+    def _step(
+        self, state: TrainState, sums: Sums, mark: jax.Array, batch: Batch, guards: str
+    ) -> tuple[TrainState, Sums, jax.Array]:
+        """Do one step. This is what is compiled."""
+        key, used = _split(state.key)
+        outcome, gradients, rest = self._loss_and_gradients(state, used, batch)
+        updates, opt_state = self._optimizer.update(gradients, state.opt_state, state.params)
+        params = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), state.params, updates)
+        after = TrainState(params, rest, opt_state, key)
+        if guards:
+            watched = jax.tree.leaves(gradients) if guards == "gradients" else []
+            mark = _marked(mark, outcome.loss, watched)
+            after = jax.tree.map(lambda new, old: jnp.where(mark[0] == 0, new, old), after, state)
+        samples = jax.tree.leaves(batch.x)[0].shape[0]
+        return after, self._scores.added(sums, outcome, batch, samples), mark
+
+    def _loss_and_gradients(
+        self, state: TrainState, key: jax.Array, batch: Batch
+    ) -> tuple[Outcome, Any, Any]:
+        def loss_of(params: Any) -> tuple[jax.Array, tuple[Outcome, Any]]:
+            outputs, rest = self._network.apply(params, state.rest, batch.x, key, training=True)
+            outcome = outcome_of(self._objectives, outputs, batch)
+            return outcome.loss, (outcome, rest)
+
+        (_, (outcome, rest)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        return outcome, gradients, rest
+
+
+def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the integers of the key to go on with, and a key to use."""
+    kept, used = jax.random.split(jax.random.wrap_key_data(key))
+    return jax.random.key_data(kept), used
+
+
+def _marked(mark: jax.Array, loss: jax.Array, watched: list[jax.Array]) -> jax.Array:
+    """Return the mark, set if something is not finite: 1 and the loss; the first one stays."""
+    finite = jnp.isfinite(loss)
+    for array in watched:
+        finite &= jnp.isfinite(array).all()
+    bad = jnp.stack([jnp.ones((), jnp.float32), loss.astype(jnp.float32)])
+    return jnp.where((mark[0] == 0) & ~finite, bad, mark)
+
+
+class EvaluationStep:
+    """Forward pass and metrics, as one compiled function.
+
+    Args:
+        model: A model on which ``compile`` was called.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._objectives = model.require_compiled()
+        self._scores = Scores(self._objectives)
+        self._checked = not any(map(takes_probabilities, self._objectives.heads))
+        self._add: Callable[..., Any] = self._added
+        if model.settings.compiled:
+            self._add = jax.jit(self._added)
+        self._nothing: Sums | None = None
+        self._sums: Sums | None = None
+        self._samples = 0
+
+    def begin(self) -> None:
+        """Begin the metrics anew."""
+        self._sums, self._samples = self._nothing, 0
+
+    def __call__(self, batch: Batch) -> int:
+        """Add a batch; return its samples."""
+        state = self._model.train_state
+        if not self._checked:
+            check_outputs(self._objectives, self._model.forward(batch.x))
+            self._checked = True
+        if self._sums is None:
+            outcome = jax.eval_shape(self._outcome, state.params, state.rest, state.key, batch)
+            self._sums = self._nothing = self._scores.begin(outcome, batch)
+        self._sums = self._add(self._sums, state.params, state.rest, state.key, batch)
+        samples = int(jax.tree.leaves(batch.x)[0].shape[0])
+        self._samples += samples
+        return samples
+
+    def logs(self) -> Logs:
+        """Return the metrics so far."""
+        return self._scores.logs(self._sums, self._samples)
+
+    def _outcome(self, params: Any, rest: Any, key: jax.Array, batch: Batch) -> Outcome:
+        outputs, _ = self._model.network.apply(
+            params, rest, batch.x, jax.random.wrap_key_data(key), training=False
+        )
+        return outcome_of(self._objectives, outputs, batch)
+
+    def _added(self, sums: Sums, params: Any, rest: Any, key: jax.Array, batch: Batch) -> Sums:
+        samples = jax.tree.leaves(batch.x)[0].shape[0]
+        outcome = self._outcome(params, rest, key, batch)
+        return self._scores.added(sums, outcome, batch, samples)
