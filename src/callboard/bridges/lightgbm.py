@@ -57,8 +57,8 @@ class Callbacks(Boosting):
         >>> callbacks = Callbacks([EarlyStopping("loss", min_delta=1000, patience=1)])
         >>> settings = {"verbosity": -1, "num_threads": 1}
         >>> booster = lgb.train(settings, data, 50, [data], callbacks=[*callbacks])
-        >>> booster.current_iteration()
-        2
+        >>> callbacks.history.epoch
+        [0, 1]
 
     Source: LightGBM 4.7 ``lightgbm.callback``.
     """
