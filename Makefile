@@ -20,7 +20,7 @@ demo: $(VENV)/.user
 
 test: $(VENV)/.dev
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest -n $(JOBS) --doctest-modules --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --doctest-modules --cov --cov-report= $(ARGS)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -n $(JOBS) --cov --cov-append --cov-report= tests/keras
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n $(JOBS) --cov --cov-append --cov-report= tests/keras
 	$(BIN)/python -m coverage report

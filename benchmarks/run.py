@@ -9,6 +9,7 @@ COMMANDS = (
     ("dispatch.py",),
     ("progress.py",),
     ("events.py",),
+    ("bridges.py",),
     ("fit.py", "--threads", "1"),
     ("fit.py", "--threads", "2"),
     ("fit_jax.py",),

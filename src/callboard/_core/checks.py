@@ -33,7 +33,7 @@ def check_configuration(run: Run) -> None:
             frameworks.check_foreign(callback, run.model, run.metrics)
     ours = [callback for callback in run.callbacks if isinstance(callback, Callback)]
     _check_writers(ours)
-    _check_rate_control(ours, run.trainable.rate_controller)
+    _check_rate_control(ours, run.rate_controller)
     _check_hook_names(ours)
 
 

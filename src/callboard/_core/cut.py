@@ -129,10 +129,7 @@ class Cut:
     def state_dict(self) -> dict[str, Any]:
         """Return the state. Arrays are those that are in use, not copies."""
         run = self._run
-        for callback in run.callbacks:
-            settle = getattr(callback, "settle", None)
-            if settle is not None and not run.trainable.rank:
-                settle()
+        self._settle()
         state: dict[str, Any] = {
             "run": {
                 "progress": run.progress.state_dict(),
@@ -153,6 +150,38 @@ class Cut:
         states = self._callbacks.state_dict()
         state |= {f"{_CALLBACK}{name}": own for name, own in states.items()}
         return state
+
+    def state_beside_a_host(self) -> dict[str, Any]:
+        """Return what a loop of another library, which saves the model itself, does not know."""
+        run = self._run
+        self._settle()
+        return {
+            "progress": run.progress.state_dict(),
+            "in_epoch": run.in_epoch,
+            "stop_reason": run.stop_reason,
+            "elapsed_s": self.elapsed_s,
+            "journal": run.journal.state_dict(),
+            "callbacks": self._callbacks.state_dict(),
+        }
+
+    def load_state_beside_a_host(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_beside_a_host()``."""
+        run = self._run
+        run.progress.load_state_dict(state["progress"])
+        run.journal.load_state_dict(state["journal"])
+        run.in_epoch = self.resumes_epoch = state["in_epoch"]
+        run.next_epoch = run.progress.epoch + 1
+        self._earlier_s = state["elapsed_s"]
+        if state["stop_reason"]:
+            run.stop(state["stop_reason"])
+        self._callbacks.load_state_dict(state["callbacks"])
+
+    def _settle(self) -> None:
+        """Have made durable what the states of callbacks refer to."""
+        for callback in self._run.callbacks:
+            settle = getattr(callback, "settle", None)
+            if settle is not None and not self._run.trainable.rank:
+                settle()
 
     def _generators(self) -> dict[str, Any]:
         """Return what a validation changes: random states, and the states of loaders."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
+from callboard._core.callback import Callback
+from callboard._core.checks import ConfigurationWarning
+from callboard._core.dispatch import CallbackList
+from callboard._core.errors import UnsupportedError
 from callboard._core.logs import Logs
 from callboard._core.run import Run
 
@@ -33,6 +38,12 @@ class HostedRun(Run):
         *arguments: As of :class:`Run`.
         signals: Whether signals that ask for an end are answered between two steps. Only for a
             host that reports every end, as the signals' handlers stay until then.
+        rate_controller: What changes the learning rate besides the callbacks, where the host knows
+            that better than the optimizer shows.
+        batches: Whether the host reports batches. Where it does not, a callback that was told to
+            act by batches is an error, and one that may want to gets a warning.
+        resumes_by: How the host goes on with a run that was interrupted, if not by what callbacks
+            saved; a callback that saves whole runs is an error then, which says this instead.
         **options: As of :class:`Run`.
 
     Example:
@@ -50,31 +61,66 @@ class HostedRun(Run):
 
     progress_display = None  # the host has its own
 
-    def __init__(self, *arguments: Any, signals: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        signals: bool = True,
+        rate_controller: str | None = None,
+        batches: bool = True,
+        resumes_by: str = "",
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self.boundary.hears_signals = signals
+        self._rate_controller = rate_controller
+        self._reports_batches = batches
+        self._resumes_by = resumes_by
         self._batch_hooks: tuple[_Hook, _Hook] = (None, None)
         self._sleeper: Any = None
+
+    @property
+    def rate_controller(self) -> str:
+        """What changes the learning rate besides the callbacks, or an empty string."""
+        if self._rate_controller is None:
+            return super().rate_controller
+        return self._rate_controller
 
     def begin(self) -> None:
         """Begin: check the configuration, call ``on_train_begin``, go on with a saved run.
 
         Raises:
             ConfigurationError: For what surely cannot work.
+            UnsupportedError: For a callback that saves runs the host cannot go on with.
         """
+        if self._resumes_by:
+            _check_no_saved_runs(self.callbacks, self._resumes_by)
+        if not self._reports_batches:
+            _check_batch_hooks(self.callbacks)
+        if self._rate_is_controlled():
+            _ = self.learning_rate  # what has none that can be set says so
         self.__enter__()
         self.resolve()
 
+    def state_in_host(self) -> dict[str, Any]:
+        """Return what the host's own checkpoint lacks: states of callbacks, progress, journal."""
+        return self._cut.state_beside_a_host()
+
+    def load_state_in_host(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_in_host()``, after :meth:`begin`."""
+        self._cut.load_state_beside_a_host(state)
+
     def resolve(self) -> None:
         """Look anew which batch hooks there are, after callbacks have changed theirs."""
+        if not self._reports_batches:
+            return
         hook = self.callbacks.hook
         self._batch_hooks = hook("on_train_batch_begin"), hook("on_train_batch_end")
         self._sleeper = self.callbacks.sleeper("on_train_batch_end")
 
     def begin_epoch(self, epoch: int) -> None:
         """Report that an epoch begins, counted from 0; the one that is gone on with has begun."""
-        if self._cut.resumes_epoch:
-            self._cut.resumes_epoch = False
+        resumes, self._cut.resumes_epoch = self._cut.resumes_epoch, False
+        if resumes and epoch == self.progress.epoch:
             return
         self.next_epoch = epoch + 1
         self._begin_epoch(epoch)
@@ -146,14 +192,17 @@ class HostedRun(Run):
         self.validated = True
         self.callbacks.on_test_end(Logs(logs))
 
-    def end_epoch(self, logs: Mapping[str, Any]) -> bool:
+    def end_epoch(
+        self, logs: Mapping[str, Any], other_names: Mapping[str, str] | None = None
+    ) -> bool:
         """Report that an epoch is over; return whether the run is to end.
 
         Args:
             logs: All metrics of the epoch, those of its validation with ``val_``.
+            other_names: Names of the host by which callbacks may read them too, each with ours.
         """
         if not self.paused:
-            self.logs = self.trainable.reduced(Logs(logs))
+            self.logs = Logs(self.trainable.reduced(Logs(logs)), other_names)
         self._leave_epoch()
         return self.stopping
 
@@ -170,3 +219,30 @@ class HostedRun(Run):
         progress.batch += steps
         progress.step += steps
         progress.samples += samples
+
+
+def _check_no_saved_runs(callbacks: CallbackList, resumes_by: str) -> None:
+    for callback in callbacks:
+        own = getattr(type(callback), "saved_run", Callback.saved_run)
+        if own is not Callback.saved_run:
+            raise UnsupportedError(
+                f"{type(callback).__name__} saves runs to go on with, and this loop is not "
+                f"Callboard's to go on with; {resumes_by}"
+            )
+
+
+def _check_batch_hooks(callbacks: CallbackList) -> None:
+    for callback in callbacks:
+        name = type(callback).__name__
+        for hook in ("on_train_batch_begin", "on_train_batch_end"):
+            if hook in vars(callback):  # set by a constructor, because of its arguments
+                raise UnsupportedError(
+                    f"this {name} acts by batches, and this loop has none; let it act by epochs"
+                )
+            is_ours = type(callback).__module__.startswith("callboard.")  # and works by epochs too
+            if not is_ours and not CallbackList([callback]).idle(hook):
+                warnings.warn(
+                    f"{name}.{hook} is never called: this loop has no batches",
+                    ConfigurationWarning,
+                    stacklevel=5,
+                )

@@ -43,25 +43,40 @@ class Logs(MutableMapping[str, Any]):
     Behaves like the dict that Keras passes to hooks: read it, add to it, ``dict(logs)`` it. What
     one callback adds, the callbacks after it see. ``logs`` stays valid after the hook has returned.
 
+    Args:
+        values: The metrics.
+        other_names: Further names by which metrics may be read, each with the name that it stands
+            for. They are not listed.
+
     Example:
-        >>> logs = Logs({"loss": Mean(total=3.0, weight=2.0)})
+        >>> logs = Logs({"loss": Mean(total=3.0, weight=2.0)}, {"train_loss": "loss"})
         >>> logs["learning_rate"] = 0.1
-        >>> dict(logs)
-        {'loss': 1.5, 'learning_rate': 0.1}
+        >>> dict(logs), logs["train_loss"]
+        ({'loss': 1.5, 'learning_rate': 0.1}, 1.5)
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_other_names", "_values")
 
-    def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+        other_names: Mapping[str, str] | None = None,
+    ) -> None:
         # By type, as a batch makes one or two of them, and isinstance takes long with a Mapping.
         self._values: dict[str, Any] = dict(values.unread if type(values) is Logs else values)
+        self._other_names = other_names
 
     @property
     def unread(self) -> Mapping[str, Any]:
         """The values as they are, those on a device not waited for."""
         return self._values
 
+    def sorted(self) -> Logs:
+        """Return the same metrics, sorted by name."""
+        return Logs(sorted(self._values.items()), self._other_names)
+
     def __getitem__(self, name: str) -> Any:
+        name = self._listed(name)
         value = self._values[name]
         if type(value) is not float:
             value = self._values[name] = plain(value)
@@ -80,7 +95,13 @@ class Logs(MutableMapping[str, Any]):
         return len(self._values)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._values
+        return self._listed(name) in self._values
+
+    def _listed(self, name: Any) -> Any:
+        """Return the name by which a metric is listed."""
+        if self._other_names is None or name in self._values:
+            return name
+        return self._other_names.get(name, name)
 
     def __repr__(self) -> str:
         return f"Logs({dict(self)})"

@@ -385,6 +385,11 @@ class Run:
         self.trainable.learning_rate = value
 
     @property
+    def rate_controller(self) -> str:
+        """What changes the learning rate besides the callbacks, or an empty string."""
+        return self.trainable.rate_controller
+
+    @property
     def metric_names(self) -> frozenset[str] | None:
         """All names the epoch logs will have, ``val_*`` included; None where that is not known."""
         if self.metrics is None or self.validation is None:
@@ -492,7 +497,7 @@ class Run:
         self._passes.close()
         self._cut.epoch_ends()
         self.in_epoch = False
-        self.logs = Logs(sorted(self.logs.unread.items()))
+        self.logs = self.logs.sorted()
         if self._rate_is_controlled():
             # Added here, not by the callbacks that change it: so all see the rate of this epoch.
             self.logs["learning_rate"] = self.learning_rate

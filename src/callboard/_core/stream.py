@@ -132,6 +132,8 @@ class IterableStream:
 
 def state_methods(item: object) -> tuple[str, ...]:
     """Return the names of the methods by which something tells and takes its state, if any."""
+    if not getattr(item, "use_stateful_dataloader", True):  # Accelerate's, whose methods fail then
+        return ()
     for names in (("state_dict", "load_state_dict"), ("get_state", "set_state")):
         if all(callable(getattr(item, name, None)) for name in names):
             return names

@@ -144,22 +144,29 @@ class Trainable(Protocol):
 
 
 class NoModel:
-    """Stands for the model of a run that was given none: what needs a model is an error."""
+    """Stands for the model of a run that was given none: what needs a model is an error.
+
+    Args:
+        advice: What to do to have one.
+    """
 
     synchronous = True
     rank = 0
     rate_controller = ""
     rejected = ""
 
-    def __init__(self) -> None:
+    def __init__(self, advice: str = "pass Run(model=..., optimizer=...)") -> None:
         self.model = types.SimpleNamespace(stop_training=False)
+        self.advice = advice
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # copy and pickle look for methods that need not be there
+        if (
+            name.startswith("__") or name == "advice"
+        ):  # copy and pickle look for methods that need not be there
             raise AttributeError(name)
         raise UnsupportedError(
             f"this needs the model ({name.replace('_', ' ')}), and the run was given none; "
-            "pass Run(model=..., optimizer=...)"
+            f"{self.advice}"
         )
 
     def guard(self, *, gradients: bool) -> bool:
@@ -181,7 +188,7 @@ class NoModel:
         if state:
             raise DataError(
                 f"the saved run had a model ({', '.join(sorted(state))}), and this one has none; "
-                "pass Run(model=..., optimizer=...)"
+                f"{self.advice}"
             )
 
     def unguard(self) -> None:

@@ -38,7 +38,9 @@ def trainable(model: object, optimizer: object = None) -> TorchTrainable | None:
     if not isinstance(model, Model):
         return None
     if isinstance(optimizer, torch.optim.Optimizer):
-        optimizer = Optimizer(optimizer)
+        # Accelerate wraps an optimizer in another one, whose hooks are never called.
+        inner = getattr(optimizer, "optimizer", None)
+        optimizer = Optimizer(inner if isinstance(inner, torch.optim.Optimizer) else optimizer)
     if isinstance(optimizer, Optimizer):
         model.optimizer = optimizer
     elif optimizer is not None:

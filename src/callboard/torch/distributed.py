@@ -31,11 +31,16 @@ def world_size() -> int:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """Return the module inside DistributedDataParallel, whose names the weights have."""
-    if isinstance(module, DistributedDataParallel):
-        inner: nn.Module = module.module
-        return inner
-    return module
+    """Return the module in DistributedDataParallel or torch.compile, whose names weights have."""
+    while True:
+        inner: nn.Module | None = (
+            module.module
+            if isinstance(module, DistributedDataParallel)
+            else module._modules.get("_orig_mod")  # noqa: SLF001 - what torch.compile calls it
+        )
+        if inner is None:
+            return module
+        module = inner
 
 
 def reduced(logs: Logs, device: torch.device) -> Logs:

@@ -1,0 +1,182 @@
+"""Ignite: ``Callbacks([...]).attach(trainer, evaluator)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
+
+from ignite.engine import Engine, Events
+
+from callboard._core.errors import ConfigurationError
+from callboard._core.logs import Means
+from callboard._core.samples import sample_count
+from callboard.bridges.bridge import Bridge
+
+__all__ = ["Callbacks"]
+
+
+class Callbacks(Bridge):
+    """Callbacks for Ignite's engines.
+
+    ``attach`` goes before ``trainer.run``, whatever else is attached before or after it: the end of
+    an epoch is reported when the trainer's other handlers, such as one that runs the evaluator,
+    have had it. Metrics of the trainer keep their names in the logs, those of the evaluator get
+    ``val_``. What the trainer's function returns is the ``loss``, if it is a number; numbers in a
+    dict have their names. The states of the callbacks go into Ignite's checkpoints by
+    ``to_save={"callbacks": callbacks, ...}``. A stop is ``trainer.terminate()``.
+
+    An error is reported and goes on to the caller. (Ignite swallows errors that have a handler.)
+
+    Args:
+        callbacks: Callbacks, in any order.
+        model: The module that is trained.
+        optimizer: Its optimizer.
+        verbose: 1 shows progress, 2 prints a line an epoch.
+        output_transform: Returns numbers by name for what the trainer's function returns.
+
+    Attributes:
+        run: The :class:`callboard.Run` of the latest training, with ``history`` and ``journal``.
+
+    Raises:
+        ConfigurationError: For a list that holds something else than callbacks; before the first
+            batch for what surely cannot work.
+        UnsupportedError: When training begins, for ``BackupAndRestore``.
+
+    Example:
+        >>> from callboard.callbacks import EarlyStopping
+        >>> trainer = Engine(lambda engine, batch: batch)
+        >>> callbacks = Callbacks([EarlyStopping("loss", patience=1)]).attach(trainer)
+        >>> trainer.run([2.0, 4.0], max_epochs=9).epoch
+        2
+        >>> callbacks.history.history
+        {'loss': [3.0, 3.0]}
+
+    Source: Ignite 0.5 ``ignite.engine``.
+    """
+
+    _resumes_by = "put the callbacks into to_save of Ignite's Checkpoint, which brings this back"
+
+    def __init__(
+        self,
+        callbacks: Iterable[Any] = (),
+        *,
+        model: Any = None,
+        optimizer: Any = None,
+        verbose: int = 0,
+        output_transform: Callable[[Any], Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(callbacks, verbose=verbose)
+        self._model = model
+        self._optimizer = optimizer
+        self._transform = output_transform or _numbers
+        self._trainer: Engine | None = None
+        self._evaluator: Engine | None = None
+        self._means = Means()
+
+    def attach(self, trainer: Engine, evaluator: Engine | None = None) -> Self:
+        """Take part in the trainings of an engine.
+
+        Args:
+            trainer: The engine that trains.
+            evaluator: The engine whose metrics after an epoch are ``val_*``.
+        """
+        if trainer is self._trainer:
+            raise ConfigurationError("these callbacks are attached to this trainer already")
+        self._trainer, self._evaluator = trainer, evaluator
+        trainer.add_event_handler(Events.STARTED, self._started)
+        trainer.add_event_handler(Events.EPOCH_STARTED, self._epoch_started)
+        trainer.add_event_handler(Events.ITERATION_STARTED, self._iteration_started)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
+        if evaluator is not None:
+            evaluator.add_event_handler(Events.STARTED, self._evaluation_started)
+            evaluator.add_event_handler(Events.ITERATION_STARTED, self._evaluation_batch_started)
+            evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._evaluation_batch_done)
+            evaluator.add_event_handler(Events.COMPLETED, self._evaluation_completed)
+        return self
+
+    def _started(self, trainer: Engine) -> None:
+        for event, handler in (
+            (Events.EPOCH_COMPLETED, self._epoch_completed),
+            (Events.COMPLETED, self._completed),
+            (Events.EXCEPTION_RAISED, self._exception_raised),
+        ):
+            # Attached anew, to come after all that was attached meanwhile.
+            if trainer.has_event_handler(handler, event):
+                trainer.remove_event_handler(handler, event)
+            trainer.add_event_handler(event, handler)
+        self._validation: dict[str, Any] = {}
+        self._begin(
+            self._model,
+            self._optimizer,
+            epochs=trainer.state.max_epochs or 0,
+            initial_epoch=trainer.state.epoch,
+            steps_per_epoch=trainer.state.epoch_length,
+        )
+        if self.run.stopping:
+            trainer.terminate()
+
+    def _epoch_started(self, trainer: Engine) -> None:
+        self._means = Means()
+        self._validation = {}
+        self.run.begin_epoch(trainer.state.epoch - 1)
+        if self.run.stopping:
+            trainer.terminate()
+
+    def _iteration_started(self, trainer: Engine) -> None:
+        self.run.begin_batch()
+
+    def _iteration_completed(self, trainer: Engine) -> None:
+        run, batch = self.run, trainer.state.batch
+        samples = sample_count(batch)
+        if not run.progress.batch:
+            run.samples["train"] = batch
+        numbers = self._transform(trainer.state.output)
+        if numbers:
+            self._means.add(numbers, samples)
+        if run.end_batch(self._means.logs, samples=samples):
+            trainer.terminate()
+
+    def _evaluation_started(self, evaluator: Engine) -> None:
+        if self._is_running:
+            self.run.begin_validation()
+
+    def _evaluation_batch_started(self, evaluator: Engine) -> None:
+        if self._is_running:
+            self.run.begin_validation_batch(evaluator.state.iteration - 1)
+
+    def _evaluation_batch_done(self, evaluator: Engine) -> None:
+        if self._is_running:
+            self.run.end_validation_batch(evaluator.state.iteration - 1)
+
+    def _evaluation_completed(self, evaluator: Engine) -> None:
+        if self._is_running:
+            metrics = dict(evaluator.state.metrics)
+            self._validation = {f"val_{name}": value for name, value in metrics.items()}
+            self.run.end_validation(metrics)
+
+    def _epoch_completed(self, trainer: Engine) -> None:
+        logs = {**self._means.logs().unread, **trainer.state.metrics, **self._validation}
+        if self.run.end_epoch(logs):
+            trainer.terminate()
+
+    def _completed(self, trainer: Engine) -> None:
+        self._end()
+
+    def _exception_raised(self, trainer: Engine, error: BaseException) -> None:
+        self._fail(error)
+        raise error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the engines too: a copy is to be attached to others."""
+        return {**super().__getstate__(), "_trainer": None, "_evaluator": None}
+
+
+def _numbers(output: Any) -> Mapping[str, Any]:
+    """Return the numbers in what a trainer's function returns."""
+    if isinstance(output, Mapping):
+        return {str(name): value for name, value in output.items() if _is_number(value)}
+    return {"loss": output} if _is_number(output) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or getattr(value, "shape", None) == ()

@@ -1,0 +1,270 @@
+"""Lightning: ``Trainer(callbacks=[Callbacks([...])])``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import pytorch as pl
+
+from callboard._core.logs import plain
+from callboard._core.nested import mapped
+from callboard._core.samples import sample_count
+from callboard.bridges.bridge import Bridge
+from callboard.bridges.losses import Losses
+from callboard.bridges.names import renamed, translated
+from callboard.torch import Model
+from callboard.torch.arrays import to_array, to_tensor
+from callboard.torch.guard import Guard
+
+__all__ = ["Callbacks"]
+
+
+class Callbacks(Bridge, pl.Callback):
+    """Callbacks for a Lightning ``Trainer``, as one of its own.
+
+    Logs of an epoch hold what the module logged, up to its validation: ``train_loss`` and
+    ``loss_epoch`` as ``loss``, ``valid_loss`` as ``val_loss``; the module's own names can be read
+    too. A ``loss`` that the module does not log is the mean of what ``training_step`` returns.
+    Logs of a batch hold the running ``loss``. The callbacks' states are in Lightning's checkpoints,
+    and come back with ``fit(ckpt_path=...)``. A stop is ``trainer.should_stop``.
+
+    Args:
+        callbacks: Callbacks, in any order.
+        verbose: 1 shows progress besides Lightning's own, 2 prints a line an epoch.
+        optimizer: Which of the module's optimizers has the learning rate that callbacks change.
+        state_key: Name of the states in a checkpoint; one for each if a trainer has several.
+
+    Attributes:
+        run: The :class:`callboard.Run` of the latest ``fit``, with ``history`` and ``journal``.
+
+    Raises:
+        ConfigurationError: For a list that holds something else than callbacks; before the first
+            batch for what surely cannot work.
+        UnsupportedError: In ``fit``, for ``BackupAndRestore``.
+
+    Example:
+        >>> from callboard.callbacks import EarlyStopping
+        >>> callbacks = Callbacks([EarlyStopping(patience=3)])
+        >>> trainer = pl.Trainer(callbacks=[callbacks], logger=False, enable_checkpointing=False)
+
+    Source: Lightning 2.6 ``lightning.pytorch.callbacks.Callback``.
+    """
+
+    _resumes_by = "save Lightning's checkpoints and pass fit(ckpt_path=...), which bring this back"
+
+    # Lightning does not call what is not callable, and saves itself the time to prepare for it.
+    on_train_batch_start: Any = None
+    on_train_batch_end: Any = None
+    on_before_zero_grad: Any = None
+    on_before_backward: Any = None
+    on_after_backward: Any = None
+    on_before_optimizer_step: Any = None
+    on_validation_batch_start: Any = None
+    on_validation_batch_end: Any = None
+
+    def __init__(
+        self,
+        callbacks: Iterable[Any] = (),
+        *,
+        verbose: int = 0,
+        optimizer: int = 0,
+        state_key: str = "callboard",
+    ) -> None:
+        super().__init__(callbacks, verbose=verbose)
+        self._optimizer = optimizer
+        self._state_key = state_key
+        self._losses = Losses()
+        self._before: dict[str, Any] = {}
+        self._guard: Guard | None = None
+        self._end_of_epoch: dict[str, Any] = {}  # what is known of it, after the validation
+        self._saved_end: dict[str, Any] = {}  # the same, from a checkpoint
+
+    @property
+    def state_key(self) -> str:
+        """Name of the states in a checkpoint."""
+        return self._state_key
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of the callbacks, for Lightning's checkpoint; arrays as tensors."""
+        state = super().state_dict()
+        return dict(_mapped_arrays({**state, "end_of_epoch": self._end_of_epoch} if state else {}))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict()`` when ``fit`` begins."""
+        state = _mapped_tensors(state_dict)
+        self._saved_end = state.get("end_of_epoch", {})
+        super().load_state_dict(state)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin the run."""
+        batches = trainer.num_training_batches
+        model = Model(pl_module)
+        model.is_fitting = True  # the guard of TerminateOnNaN is asked about every loss
+        run = self._begin(
+            model,
+            trainer.optimizers[self._optimizer] if trainer.optimizers else None,
+            epochs=trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 0,
+            initial_epoch=trainer.current_epoch,
+            steps_per_epoch=int(batches) if batches != float("inf") else None,
+            validation=bool(trainer.enable_validation),
+        )
+        self._guard = model.trainable.active_guard
+        self.on_before_optimizer_step = None
+        self._listen(batches=True)
+        trainer.should_stop = trainer.should_stop or run.stopping
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the beginning of an epoch."""
+        self._make_up_for_the_end(trainer)
+        self._losses = Losses()
+        self._before = dict(trainer.callback_metrics)
+        self.run.begin_epoch(trainer.current_epoch)
+        trainer.should_stop = trainer.should_stop or self.run.stopping
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the beginning of a validation inside of ``fit``."""
+        if self._is_running and not trainer.sanity_checking:
+            self._catch_up(trainer)
+            self.run.begin_validation()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the end of a validation inside of ``fit``."""
+        if self._is_running and not trainer.sanity_checking:
+            logs, other_names = self._logs(trainer)
+            if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+                numbers = {name: plain(value) for name, value in logs.items()}
+                losses = {name: plain(value) for name, value in self._losses.logs().items()}
+                self._end_of_epoch = {"logs": {**losses, **numbers}, "names": other_names}
+            self.run.end_validation(
+                {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
+            )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the end of an epoch with its validation."""
+        logs, other_names = self._logs(trainer)
+        if self._saved_end:  # Lightning goes on behind a validation, with no metrics of it
+            logs, other_names = self._saved_end["logs"], self._saved_end["names"]
+        self._end_of_epoch, self._saved_end = {}, {}
+        self._catch_up(trainer)
+        self._listen(batches=self._counts_batches(logs))
+        if self.run.end_epoch({**self._losses.logs(), **logs}, other_names):
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End the run."""
+        self._make_up_for_the_end(trainer)
+        self._end()
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        """Tell the callbacks of an error or Ctrl-C."""
+        self._fail(exception)
+
+    def _logs(self, trainer: pl.Trainer) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return what was logged since the epoch began, and the module's own names for it."""
+        metrics = {
+            name: value
+            for name, value in trainer.callback_metrics.items()
+            if value is not self._before.get(name)  # left over from an earlier epoch
+        }
+        steps = {n for n in metrics if n.endswith("_step") and n.removesuffix("_step") in metrics}
+        again = {n for n in metrics if n.endswith("_epoch") and n.removesuffix("_epoch") in metrics}
+        names = [(n, translated(n)) for n in metrics if n not in steps | again]
+        logs, other_names = renamed(metrics, names)
+        for name in again:  # logged by steps and by epochs, it is there as both and a third time
+            base = name.removesuffix("_epoch")
+            other_names[name] = other_names.get(base, base)
+        return logs, other_names
+
+    def _listen(self, *, batches: bool) -> None:
+        """Have Lightning call the batch hooks that are needed, and no others.
+
+        Each that it calls costs it about two microseconds, whatever is done there.
+        """
+        listeners = self.run.callbacks
+        wanted = {
+            "on_train_batch_start": not listeners.idle("on_train_batch_begin"),
+            "on_train_batch_end": batches,
+            "on_before_backward": self._guard is not None,
+            "on_validation_batch_start": not listeners.idle("on_test_batch_begin"),
+            "on_validation_batch_end": not listeners.idle("on_test_batch_end"),
+        }
+        for hook, is_wanted in wanted.items():
+            setattr(self, hook, getattr(self, f"_{hook}") if is_wanted else None)
+
+    def _on_train_batch_start(self, *_: object) -> None:
+        self.run.begin_batch()
+
+    def _on_before_backward(self, _trainer: object, _module: object, loss: torch.Tensor) -> None:
+        if self._guard is not None and not self._guard.admits(loss):
+            self.on_before_optimizer_step = self._drop_gradients
+
+    def _drop_gradients(
+        self, _trainer: object, _module: object, optimizer: torch.optim.Optimizer
+    ) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:  # an optimizer leaves those without one alone
+                parameter.grad = None
+
+    def _on_train_batch_end(
+        self, trainer: pl.Trainer, _module: object, outputs: Any, batch: Any, _index: int
+    ) -> None:
+        loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
+        samples = sample_count(batch)
+        if not self.run.progress.batch:
+            self.run.samples["train"] = batch
+        if isinstance(loss, torch.Tensor):
+            self._losses.add(loss.detach(), samples)
+        if self.run.end_batch(self._losses.logs, samples=samples):
+            trainer.should_stop = True
+
+    def _on_validation_batch_start(
+        self, trainer: pl.Trainer, _module: object, _batch: object, index: int, _loader: int = 0
+    ) -> None:
+        if self._is_running and not trainer.sanity_checking:
+            self.run.begin_validation_batch(index)
+
+    def _on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        _module: object,
+        _outputs: object,
+        _batch: object,
+        index: int,
+        _loader: int = 0,
+    ) -> None:
+        if self._is_running and not trainer.sanity_checking:
+            self.run.end_validation_batch(index)
+
+    def _make_up_for_the_end(self, trainer: pl.Trainer) -> None:
+        """End an epoch whose end Lightning did not report when it went on after a validation."""
+        end, self._saved_end = self._saved_end, {}
+        if end and self.run.in_epoch and self.run.end_epoch(end["logs"], end["names"]):
+            trainer.should_stop = True
+
+    def _catch_up(self, trainer: pl.Trainer) -> None:
+        """Count the batches of the epoch that were not looked at one by one."""
+        uncounted = trainer.fit_loop.batch_idx + 1 - self.run.progress.batch
+        if uncounted > 0:
+            self.run.end_batch(steps=uncounted)
+
+    def _counts_batches(self, logs: Mapping[str, Any]) -> bool:
+        """Say whether batches have to be looked at one by one, by what an epoch has logged."""
+        listened_to = not self.run.callbacks.idle("on_train_batch_end")
+        return self._is_entered or listened_to or "loss" not in logs
+
+
+def _mapped_arrays(state: Any) -> Any:
+    """Return nested state with tensors for arrays, which ``torch.load`` reads in its safe mode."""
+    return mapped(lambda v: to_tensor(v.copy()) if isinstance(v, np.ndarray) else v, state)
+
+
+def _mapped_tensors(state: Any) -> Any:
+    return mapped(lambda v: to_array(v) if isinstance(v, torch.Tensor) else v, state)

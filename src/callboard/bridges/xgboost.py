@@ -1,0 +1,139 @@
+"""XGBoost: ``xgb.train(callbacks=[Callbacks([...])])``, and its estimators."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+
+from callboard._core.trainable import NoModel
+from callboard.bridges.boosting import Boosting, BoostingTrainable
+
+__all__ = ["Callbacks"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Callbacks(Boosting, xgb.callback.TrainingCallback):
+    """Callbacks for XGBoost, as one of its own: a boosting round is an epoch.
+
+    What is evaluated on the training data (``evals=[(dtrain, "train"), ...]``) is ``loss`` in the
+    logs, on the last other data set ``val_loss``: the first metric, if lower is better. Further
+    metrics have their names (``val_auc``); XGBoost's (``validation-logloss``) can be read too.
+    There are no batches. ModelCheckpoint saves ``.ubj`` and ``.json``, which XGBoost loads.
+    A stop takes place before the next round, so that all of XGBoost's callbacks see the last one.
+
+    XGBoost does not tell its callbacks of errors and Ctrl-C: for ``on_exception`` and ``close``
+    go ``with Callbacks([...]) as callbacks:`` around the training.
+
+    Args:
+        callbacks: Callbacks, in any order.
+        verbose: 1 or 2 prints a line a round.
+        epochs: Rounds in all, to show progress: XGBoost does not tell.
+
+    Attributes:
+        run: The :class:`callboard.Run` of the latest training, with ``history`` and ``journal``.
+
+    Raises:
+        ConfigurationError: For a list that holds something else than callbacks; before the first
+            round for what surely cannot work.
+        UnsupportedError: For callbacks that act by batches, and for ``BackupAndRestore``.
+
+    Example:
+        >>> import numpy as np
+        >>> from callboard.callbacks import EarlyStopping
+        >>> x = np.arange(40.0).reshape(20, 2)
+        >>> data = xgb.DMatrix(x, x[:, 0])
+        >>> callbacks = Callbacks([EarlyStopping("loss", min_delta=5, patience=1)])
+        >>> booster = xgb.train({}, data, 50, evals=[(data, "train")], callbacks=[callbacks],
+        ...     verbose_eval=False)
+        >>> booster.num_boosted_rounds()
+        2
+
+    Source: XGBoost 3.2 ``xgboost.callback.TrainingCallback``.
+    """
+
+    def __init__(self, callbacks: Iterable[Any] = (), *, verbose: int = 0, epochs: int = 0) -> None:
+        super().__init__(callbacks, verbose=verbose)
+        self._epochs = epochs
+        self._log: Any = {}
+
+    def before_training(self, model: Any) -> Any:
+        """Begin the run."""
+        # In cross-validation there is a model for each fold, and none of them is the one.
+        folds = "a model of its own is trained for every fold, and none of them can be it"
+        trainable = _Trainable(model) if isinstance(model, xgb.Booster) else NoModel(folds)
+        self._log = {}
+        self._begin(trainable=trainable, epochs=self._epochs, batches=False)
+        return model
+
+    def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        """Report the beginning of a round, or end the training."""
+        self._log = evals_log
+        if not self.run.stopping:
+            self._guarded(self.run.begin_epoch, epoch)
+        return self.run.stopping
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        """Report the end of a round."""
+        self._guarded(self._end_round, _latest(evals_log))
+        return False  # True would keep it from the callbacks after this one
+
+    def after_training(self, model: Any) -> Any:
+        """End the run."""
+        if self.run.in_epoch and not self.run.stopping:  # a callback before this one ended it
+            self._guarded(self._end_round, _latest(self._log))
+        self._end()
+        self._log = {}
+        return model
+
+
+class _Trainable(BoostingTrainable):
+    suffixes = (".json", ".ubj")
+
+    def __init__(self, booster: xgb.Booster) -> None:
+        super().__init__(booster, "XGBoost")
+        self._booster = booster
+        self.rank = xgb.collective.get_rank()
+
+    @property
+    def learning_rate(self) -> float:
+        """Return the rate of the next round."""
+        config = json.loads(self._booster.save_config())
+        return float(_found(config["learner"]["gradient_booster"], "learning_rate"))
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._booster.set_param("learning_rate", value)
+
+    def content(self, suffix: str) -> bytes:
+        return bytes(self._booster.save_raw(raw_format=suffix[1:]))
+
+    def weights(self, into: dict[str, Array] | None = None) -> dict[str, Array]:
+        # The whole model and not a number of rounds: dart changes earlier trees, gblinear has none.
+        return {"model": np.frombuffer(self.content(".ubj"), np.uint8)}
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        self._booster.load_model(bytearray(weights["model"].tobytes()))
+
+
+def _latest(log: Any) -> dict[str, dict[str, float]]:
+    """Return the values of the latest round; of cross-validation the means over the folds."""
+    return {
+        data: {
+            name: float(values[-1][0] if isinstance(values[-1], tuple) else values[-1])
+            for name, values in metrics.items()
+        }
+        for data, metrics in log.items()
+    }
+
+
+def _found(config: Mapping[str, Any], name: str) -> Any:
+    """Return a parameter, wherever in the configuration it is: that depends on the booster."""
+    if name in config:
+        return config[name]
+    inner = (_found(each, name) for each in config.values() if isinstance(each, dict))
+    return next((value for value in inner if value is not None), None)

@@ -1,0 +1,75 @@
+"""What is particular to the Trainer of Hugging Face."""
+
+import shutil
+
+import pytest
+
+from callboard import ConfigurationError, callbacks
+
+pytestmark = pytest.mark.xdist_group("loop transformers")
+
+LOSSES = [0.5, 0.4, 0.6, 0.3, 0.7, 0.8]
+
+
+@pytest.fixture
+def hf(host, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return host("transformers")
+
+
+@pytest.mark.parametrize("step", [6, 7], ids=["epoch end", "middle of an epoch"])
+def test_callbacks_go_on_from_the_trainers_checkpoint(hf, losses, tmp_path, step):
+    def used(folder):
+        stopping = callbacks.EarlyStopping(patience=2, restore_best_weights=True)
+        return stopping, hf.Callbacks([stopping, callbacks.CSVLogger(folder / "log.csv")])
+
+    straight, expected = used(tmp_path / "straight")
+    script = losses(LOSSES)
+    strategy = "steps" if step == 7 else "epoch"
+    saving = {"save_strategy": strategy, "save_steps": step, "num_train_epochs": 6}
+    hf.trainer(hf.Tiny(script), expected, "straight", **saving).train()
+    shutil.copytree(tmp_path / "straight", tmp_path / "resumed")
+    resumed, actual = used(tmp_path / "resumed")
+    script = losses(LOSSES, epoch=3)
+    script.trained = step
+    again = hf.trainer(hf.Tiny(script), actual, "resumed", **saving)
+    again.train(resume_from_checkpoint=f"straight/checkpoint-{step}")
+    for name, values in expected.history.history.items():
+        assert actual.history.history[name] == pytest.approx(values, rel=1e-6)
+    assert (resumed.best, resumed.best_epoch) == (straight.best, straight.best_epoch)
+    assert (resumed.wait, resumed.stopped_epoch) == (straight.wait, straight.stopped_epoch)
+    logs = [(tmp_path / name / "log.csv").read_text() for name in ("straight", "resumed")]
+    assert logs[0] == logs[1]
+    assert actual.run.progress == expected.run.progress
+
+
+def test_a_schedule_goes_on_from_the_rate_that_a_callback_sets(hf, losses):
+    plateau = callbacks.ReduceLROnPlateau("loss", patience=1, factor=0.1)
+    rates = callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: seen.append(plateau.run.learning_rate)
+    )
+    seen = []
+    used = hf.Callbacks([plateau, rates])
+    trainer = hf.trainer(
+        hf.Tiny(losses([0.5] * 4)), used, num_train_epochs=4, lr_scheduler_type="linear"
+    )
+    with pytest.warns(UserWarning, match="both change the learning rate"):
+        trainer.train()
+    straight = [0.5 * (1 - step / 8) for step in range(8)]
+    factors = [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    assert seen == pytest.approx([a * b for a, b in zip(straight, factors, strict=True)], rel=1e-6)
+
+
+def test_two_controllers_of_the_rate_are_an_error(hf, losses):
+    scheduler = callbacks.LearningRateScheduler(lambda epoch: 0.1)
+    model = hf.Tiny(losses([0.5]))
+    trainer = hf.trainer(model, hf.Callbacks([scheduler]), lr_scheduler_type="cosine")
+    with pytest.raises(ConfigurationError, match="the Trainer's lr_scheduler_type=cosine"):
+        trainer.train()
+
+
+def test_without_an_evaluation_the_epoch_ends_with_its_loss(hf, losses):
+    used = hf.Callbacks([])
+    model = hf.Tiny(losses([0.5, 0.25]))
+    hf.trainer(model, used, num_train_epochs=2, eval_strategy="no").train()
+    assert used.history.history == {"loss": [0.5, 0.25]}
