@@ -10,6 +10,8 @@ import pytest
 LOOPS = {
     "run": [],
     "torch_model": [],
+    "jax_model": [],
+    "keras": [],
     "transformers": [],
     "accelerate": [],
     "partial_fit": [],

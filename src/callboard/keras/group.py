@@ -46,7 +46,7 @@ class Callbacks(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no 
         initial_epoch: As given to ``fit``.
 
     Attributes:
-        callbacks: What was given.
+        callbacks: What was given, in the order in which they are called.
         run: The latest run.
         history: The :class:`History` of the whole run, also of what was before an interruption.
         journal: The decisions that callbacks took, with their causes.
@@ -80,7 +80,7 @@ class Callbacks(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no 
         initial_epoch: int = 0,
     ) -> None:
         super().__init__()
-        self.callbacks = CallbackList(callbacks)
+        self.callbacks = tuple(CallbackList(callbacks))
         self._options = {
             "directory": directory,
             "max_time": max_time,

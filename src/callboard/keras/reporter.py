@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from callboard._core.callback import Callback
-from callboard._core.dispatch import CallbackList
 from callboard._core.errors import ConfigurationError, RunStateError
 from callboard._core.hosted import HostedRun
 from callboard._core.logs import Logs
@@ -44,7 +43,7 @@ class Reporter:
     def __init__(
         self,
         model: Any,
-        callbacks: CallbackList,
+        callbacks: Iterable[Any],
         params: Mapping[str, Any],
         *,
         sample: Any = None,
