@@ -1,6 +1,9 @@
+import grain
 import keras
 import numpy as np
 import pytest
+import torch
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from callboard import ConfigurationError, Run
 from callboard.callbacks import (
@@ -119,6 +122,48 @@ def test_loaders_go_on_in_the_middle_of_an_epoch(kind, data, tmp_path):
         return outcome(model, history)
 
     assert_exact_resume(train, kills=[8], directory=tmp_path)
+
+
+class Rows:
+    """Samples by index, as loaders of torch and Grain take them."""
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        return self.x[index], self.y[index]
+
+
+def torchdata_loader(rows):
+    torch.manual_seed(5)
+    return StatefulDataLoader(rows, batch_size=8, shuffle=True)
+
+
+def grain_dataset(rows):
+    return grain.MapDataset.source(rows).shuffle(seed=1).batch(8)
+
+
+def grain_loader(rows):
+    sampler = grain.samplers.IndexSampler(len(rows), shuffle=True, seed=3, num_epochs=1)
+    batch = [grain.transforms.Batch(8)]
+    return grain.DataLoader(data_source=rows, sampler=sampler, operations=batch)
+
+
+@pytest.mark.filterwarnings("ignore:.*shuffle=True:UserWarning")
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")
+@pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")  # torchdata and a newer torch
+@pytest.mark.parametrize("make", [torchdata_loader, grain_dataset, grain_loader])
+def test_real_loaders_go_on_too(make, data, tmp_path):
+    def train(folder):
+        model = exact_model()
+        callbacks = [BackupAndRestore(folder / "backup", save_freq=1)]
+        history = fit(model, make(Rows(*data)), epochs=2, verbose=0, callbacks=callbacks)
+        return outcome(model, history)
+
+    assert_exact_resume(train, kills=[2, 8], directory=tmp_path)
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="tf.data's order cannot be had again")

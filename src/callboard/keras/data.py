@@ -114,7 +114,7 @@ class LoaderBatches(keras.utils.PyDataset):  # type: ignore[misc] # Keras has no
         run = self._run()
         if run is not None and run.saves:
             self._states.append((self._next, self._own_state()))
-        return batch
+        return keras.tree.map_structure(np.asarray, batch)  # of torch, on another backend
 
     def begin(self, run: Run, epoch: int) -> None:  # noqa: ARG002 - the protocol's
         """Open the loader, where it was if the epoch was interrupted."""

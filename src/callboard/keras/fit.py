@@ -46,8 +46,8 @@ def fit(
     a ``directory`` or a :class:`callboard.callbacks.BackupAndRestore`. Callbacks hear of errors and
     of Ctrl-C. The order of arrays comes from a seed drawn from NumPy's generator (which
     ``keras.utils.set_random_seed`` sets) and not from the backend, so it can be had again; it is
-    another one than that of ``model.fit``. Loaders with a length that know their place
-    (torchdata's ``StatefulDataLoader``, Grain's ``DataLoader``) go on by it.
+    another one than that of ``model.fit``. Loaders with a length that know their place, such as
+    torchdata's ``StatefulDataLoader``, go on by it.
 
     Args:
         model: The compiled model.
