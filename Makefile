@@ -18,11 +18,18 @@ JOBS ?= auto
 demo: $(VENV)/.user
 	$(BIN)/callboard demo $(ARGS)
 
+# JAX has threads from its import on, so what forks is tested in other processes; trackers change
+# other libraries when they are imported. Keras has one backend in a process.
+APART := tests/bridges tests/contracts tests/jax tests/keras tests/callbacks/test_orbax_checkpoint.py \
+	src/callboard/bridges src/callboard/jax src/callboard/keras
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --doctest-modules --cov --cov-report=
+
 test: $(VENV)/.dev
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --doctest-modules --cov --cov-report= $(ARGS)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n $(JOBS) --cov --cov-append --cov-report= tests/keras
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n $(JOBS) --cov --cov-append --cov-report= tests/keras
+	$(PYTEST) $(APART:%=--ignore=%) $(ARGS)
+	$(PYTEST) --cov-append $(APART)
+	KERAS_BACKEND=jax $(PYTEST) --cov-append tests/keras
+	KERAS_BACKEND=tensorflow $(PYTEST) --cov-append tests/keras
 	$(BIN)/python -m coverage report
 
 lint: $(VENV)/.dev

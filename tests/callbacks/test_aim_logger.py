@@ -1,5 +1,6 @@
 import contextlib
 import math
+import time
 import warnings
 
 import pytest
@@ -12,6 +13,7 @@ from callboard.testing import ScriptedRun
 with warnings.catch_warnings():  # SQLAlchemy's, of Aim's use
     warnings.simplefilter("ignore")
     aim = pytest.importorskip("aim")
+    from aim.sdk.errors import MissingRunError
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -29,7 +31,15 @@ def repo(tmp_path_factory):
 def opened(repo, run_id):
     """Open a run; not read-only, as that needs the index that ``aim up`` makes."""
     quiet = {"system_tracking_interval": None, "capture_terminal_logs": False}
-    run = aim.Run(run_id, repo=str(repo), **quiet)
+    give_up_at = time.monotonic() + 60
+    while True:
+        try:
+            run = aim.Run(run_id, repo=str(repo), **quiet)
+            break
+        except MissingRunError:  # Aim looks for new runs now and then only
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.1)
     yield run
     run.close()
 

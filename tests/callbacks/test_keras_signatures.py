@@ -16,10 +16,6 @@ CLASSES = sorted(
     if inspect.isclass(member) and issubclass(member, keras.callbacks.Callback)
 )
 
-# Our TensorBoard has arguments of its own where Keras needs TensorFlow.
-NOT_THERE = {"TensorBoard": {"write_graph", "profile_batch", "embeddings_freq"}}
-NOT_THERE["TensorBoard"].add("embeddings_metadata")
-
 # What Keras's classes have besides hooks without an underscore, and is its own machinery.
 INTERNAL = {"TensorBoard": {"keras_model_summary"}}
 
@@ -49,15 +45,8 @@ def test_arguments_are_those_of_keras_and_ours_come_after_by_keyword(name):
     ours = arguments(getattr(callbacks, name).__init__)
     if getattr(callbacks, name).__init__ is object.__init__:
         ours = []
-    missing = NOT_THERE.get(name, set())
-    expected = [p for p in theirs if p.name not in missing]
     by_place = [p for p in ours if p.kind is not KEYWORD_ONLY]
-    if missing:
-        by_name = {p.name: p.default for p in ours}
-        assert all(by_name[p.name] == p.default for p in expected)
-        assert not missing & by_name.keys(), "there now: take it off the list above"
-        return
-    assert described(by_place) == described(expected)
+    assert described(by_place) == described(theirs)
     added = [p for p in ours if p.kind is KEYWORD_ONLY]
     assert all(p.default is not p.empty for p in added)
 

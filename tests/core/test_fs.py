@@ -593,7 +593,8 @@ def change_of(call, method):
         yield f".{method.attr}"
     elif method.attr == "open" and owner not in ("fs", "os") and call.args:
         mode = call.args[0]
-        if isinstance(mode, ast.Constant) and set(str(mode.value)) & set("wax+"):
+        is_mode = isinstance(mode, ast.Constant) and len(str(mode.value)) <= 3
+        if is_mode and set(str(mode.value)) & set("wax+"):
             yield ".open for writing"
 
 

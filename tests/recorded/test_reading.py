@@ -26,7 +26,7 @@ def trained(tmp_path_factory):
         epochs=5,
         callbacks=[
             CSVLogger(folder / "log.csv"),
-            TensorBoard(folder / "tb"),
+            TensorBoard(folder / "tb", write_graph=False),
             EarlyStopping("val_loss", patience=1),
             BackupAndRestore(folder / "backup", delete_checkpoint=False),
         ],
@@ -141,7 +141,7 @@ def test_truncated_event_file_is_read_up_to_there(trained, tmp_path):
 
 def test_event_file_without_metrics_of_epochs_names_what_it_has(tmp_path):
     with EventWriter(tmp_path) as writer:
-        writer.scalar("batch_loss", 1.0, step=1)
+        writer.add_scalar("batch_loss", 1.0, step=1)
     with pytest.raises(FileFormatError, match="it has batch_loss"):
         read_recording(tmp_path)
     assert len(event_files_in(tmp_path)) == 1
@@ -151,7 +151,7 @@ def test_writer_that_began_anew_replaces_what_came_after(tmp_path):
     for start, value in ((0, 1.0), (1, 2.0)):
         with EventWriter(tmp_path, start_step=start) as writer:
             for step in range(start, 3 - start):
-                writer.scalar("epoch_loss", value, step=step)
+                writer.add_scalar("epoch_loss", value, step=step)
     assert read_recording(tmp_path).history["loss"] == [1.0, 2.0]
 
 

@@ -57,7 +57,7 @@ def read_scalars(path: str | os.PathLike[str]) -> Iterator[Scalar | Restart]:
         >>> from callboard.events import EventWriter
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> with EventWriter(folder, start_step=3) as writer:
-        ...     writer.scalar("loss", 0.5, step=3)
+        ...     writer.add_scalar("loss", 0.5, step=3)
         >>> [read[:3] for read in read_scalars(next(folder.iterdir()))]
         [(3,), ('loss', 3, 0.5)]
 
