@@ -10,8 +10,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-# Processes of the tests: all cores.
-JOBS ?= auto
+# Processes of the tests: one more than cores, as some tests wait for others.
+JOBS ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
 
 .PHONY: demo test lint types bench soak format clean
 
@@ -22,7 +22,7 @@ demo: $(VENV)/.user
 # other libraries when they are imported. Keras has one backend in a process.
 APART := tests/bridges tests/contracts tests/jax tests/keras tests/callbacks/test_orbax_checkpoint.py \
 	src/callboard/bridges src/callboard/jax src/callboard/keras
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --doctest-modules --cov --cov-report=
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --doctest-modules --cov --cov-report= --cov-fail-under=0
 
 test: $(VENV)/.dev
 	$(BIN)/python -m coverage erase
