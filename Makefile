@@ -10,8 +10,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-# Processes of the tests: one more than cores, as some tests wait for others.
-JOBS ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
+# Processes of the tests: all cores.
+JOBS ?= auto
 
 .PHONY: demo test lint types bench soak format clean
 
