@@ -252,7 +252,9 @@ def test_where_the_terminal_breaks_lines_anew_nothing_is_left_of_the_bar(tmp_pat
 
     def tmux(*arguments):
         command = ["tmux", "-L", server, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=30, check=True, env=environment()
+        )
 
     def until(text):
         deadline = time.monotonic() + 60
@@ -262,8 +264,7 @@ def test_where_the_terminal_breaks_lines_anew_nothing_is_left_of_the_bar(tmp_pat
         return [line.rstrip() for line in shown.splitlines() if line.strip()]
 
     shell = f"{sys.executable} {source}; echo over; cat"
-    variables = [f"-e{name}={value}" for name, value in environment().items() if "=" not in value]
-    tmux("-f", os.devnull, "new-session", "-d", "-x", "100", "-y", "30", *variables, shell)
+    tmux("-f", os.devnull, "new-session", "-d", "-x", "100", "-y", "30", shell)
     try:
         for batch, columns in ((0, "40"), (1, "90")):
             until(f"batch {batch}")
