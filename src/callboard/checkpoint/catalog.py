@@ -1,0 +1,113 @@
+"""Which checkpoints a folder has, by their names and manifests."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from callboard._core.errors import DamagedCheckpointError, FileFormatError, NoCheckpointError
+from callboard._core.fs import Disk
+from callboard.checkpoint import strict_json
+from callboard.checkpoint.keep import Checkpoint
+from callboard.checkpoint.manifest import SUMMARY_BYTES, Manifest
+from callboard.checkpoint.names import CHECKPOINT, MANIFEST
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """The checkpoints of a folder, without a look at their arrays.
+
+    Args:
+        directory: The folder; it need not be there.
+        disk: The operations on files.
+    """
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self._directory = directory
+        self._disk = disk
+        self._known: dict[str, Checkpoint] = {}
+
+    def names(self) -> list[str]:
+        """Return the names of all that are there, readable or not."""
+        try:
+            return [
+                name for name in self._disk.names(self._directory) if CHECKPOINT.fullmatch(name)
+            ]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return those whose manifest can be read, oldest first."""
+        known = {name: self._known.get(name) or self._summary(name) for name in self.names()}
+        self._known = {name: found for name, found in known.items() if found is not None}
+        return sorted(self._known.values(), key=lambda checkpoint: checkpoint.number)
+
+    def newest_first(self) -> list[str]:
+        """Return the names of all that are there, readable or not, newest first."""
+        self.checkpoints()
+        return sorted(self.names(), key=self._age, reverse=True)
+
+    def add(self, checkpoint: Checkpoint) -> None:
+        """Take note of one that was saved."""
+        self._known[checkpoint.name] = checkpoint
+
+    def manifest(self, name: str) -> Manifest:
+        """Read the whole manifest of a checkpoint.
+
+        Raises:
+            NoCheckpointError: If it is not there.
+            DamagedCheckpointError: If it is damaged.
+            FileFormatError: If it is of a later version.
+        """
+        self.require(name)
+        path = self._directory / name / MANIFEST
+        try:
+            if self._disk.size(path) > strict_json.MAX_BYTES:
+                raise DamagedCheckpointError(f"the manifest of {name} is larger than any is")
+            with self._disk.open(path) as file:
+                data = file.read()
+        except OSError as error:
+            raise DamagedCheckpointError(
+                f"{name} has no manifest that can be read: {error.strerror or error}"
+            ) from error
+        return Manifest.decoded(data, name)
+
+    def require(self, name: str) -> None:
+        """Raise NoCheckpointError if there is no folder of this name."""
+        if CHECKPOINT.fullmatch(name) and self._disk.is_folder(self._directory / name):
+            return
+        there = ", ".join(self.names()[-5:]) or "none"
+        raise NoCheckpointError(
+            f"there is no checkpoint {name!r} in {str(self._directory)!r}; there are: {there}"
+        )
+
+    def pointed_to(self, pointer: str) -> str | None:
+        """Return the name of the checkpoint that ``best.json`` or ``last.json`` names, if any."""
+        try:
+            with self._disk.open(self._directory / f"{pointer}.json") as file:
+                found = strict_json.loads(file.read(SUMMARY_BYTES), f"{pointer}.json")["checkpoint"]
+        except (FileFormatError, KeyError, OSError, TypeError):
+            return None
+        return found if found in self.names() else None
+
+    def _summary(self, name: str) -> Checkpoint | None:
+        try:
+            with self._disk.open(self._directory / name / MANIFEST) as file:
+                return Manifest.summary(file.read(SUMMARY_BYTES), name)
+        except (FileFormatError, OSError):
+            try:  # many metrics make a long summary
+                return self.manifest(name).checkpoint
+            except (FileFormatError, OSError, NoCheckpointError):
+                return None
+
+    def _age(self, name: str) -> tuple[float, int, int]:
+        """Return what sorts by age: the number, or where that cannot be read, the step."""
+        known = self._known.get(name)
+        if known is not None:
+            return (known.number, 0, 0)
+        match = CHECKPOINT.fullmatch(name)
+        step, generation = (int(part or 0) for part in match.groups()) if match else (0, 0)
+        newest = max(self._known.values(), key=lambda each: each.number, default=None)
+        later = newest is None or step > newest.step
+        return (math.inf if later else 0, step, generation)
