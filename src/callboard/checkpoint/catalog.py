@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 from callboard._core.errors import DamagedCheckpointError, FileFormatError, NoCheckpointError
 from callboard._core.fs import Disk
 from callboard.checkpoint import strict_json
+from callboard.checkpoint.claim import Claim
 from callboard.checkpoint.keep import Checkpoint
 from callboard.checkpoint.manifest import SUMMARY_BYTES, Manifest
 from callboard.checkpoint.names import CHECKPOINT, MANIFEST
@@ -21,11 +23,13 @@ class Catalog:
     Args:
         directory: The folder; it need not be there.
         disk: The operations on files.
+        claim: The right to write there; what was read is remembered only while it is held.
     """
 
-    def __init__(self, directory: Path, disk: Disk) -> None:
+    def __init__(self, directory: Path, disk: Disk, claim: Claim) -> None:
         self._directory = directory
         self._disk = disk
+        self._claim = claim
         self._known: dict[str, Checkpoint] = {}
 
     def names(self) -> list[str]:
@@ -39,14 +43,20 @@ class Catalog:
 
     def checkpoints(self) -> list[Checkpoint]:
         """Return those whose manifest can be read, oldest first."""
-        known = {name: self._known.get(name) or self._summary(name) for name in self.names()}
-        self._known = {name: found for name, found in known.items() if found is not None}
-        return sorted(self._known.values(), key=lambda checkpoint: checkpoint.number)
+        before = self._known if self._claim.held else {}
+        found = [before.get(name) or self._summary(name) for name in self.names()]
+        readable = [checkpoint for checkpoint in found if checkpoint is not None]
+        self._known = {checkpoint.name: checkpoint for checkpoint in readable}
+        return sorted(readable, key=lambda checkpoint: checkpoint.number)
 
     def newest_first(self) -> list[str]:
         """Return the names of all that are there, readable or not, newest first."""
         self.checkpoints()
         return sorted(self.names(), key=self._age, reverse=True)
+
+    def forget(self) -> None:
+        """Read everything anew, as others may have written."""
+        self._known = {}
 
     def add(self, checkpoint: Checkpoint) -> None:
         """Take note of one that was saved."""
@@ -73,6 +83,13 @@ class Catalog:
             ) from error
         return Manifest.decoded(data, name)
 
+    def has(self, manifest: Manifest) -> bool:
+        """Say whether this very checkpoint is there, and not another one under its name."""
+        try:
+            return self.manifest(manifest.checkpoint.name) == manifest
+        except (FileFormatError, NoCheckpointError, OSError):
+            return False
+
     def require(self, name: str) -> None:
         """Raise NoCheckpointError if there is no folder of this name."""
         if CHECKPOINT.fullmatch(name) and self._disk.is_folder(self._directory / name):
@@ -93,8 +110,11 @@ class Catalog:
 
     def _summary(self, name: str) -> Checkpoint | None:
         try:
-            with self._disk.open(self._directory / name / MANIFEST) as file:
-                return Manifest.summary(file.read(SUMMARY_BYTES), name)
+            # No Path: it would take longer to make than the file to read.
+            head = self._disk.head(
+                f"{self._directory}{os.sep}{name}{os.sep}{MANIFEST}", SUMMARY_BYTES
+            )
+            return Manifest.summary(head, name)
         except (FileFormatError, OSError):
             try:  # many metrics make a long summary
                 return self.manifest(name).checkpoint

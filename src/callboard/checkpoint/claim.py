@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from callboard._core.fs import Disk
@@ -24,22 +25,32 @@ class Claim:
         self._directory = directory
         self._disk = disk
         self._held: contextlib.ExitStack | None = None
+        self._process = 0
 
-    def take(self) -> None:
+    @property
+    def held(self) -> bool:
+        """Whether nobody else writes into the folder; a forked process has to take it anew."""
+        return self._held is not None and self._process == os.getpid()
+
+    def take(self) -> bool:
         """Keep other processes from writing; what an earlier one left half goes.
+
+        Returns:
+            Whether it was taken now, so that others may have written before.
 
         Raises:
             BlockingIOError: If another process writes there.
         """
-        if self._held is not None:
-            return
+        if self.held:
+            return False
         self._disk.make_folder(self._directory)
         # It may have been made by one who was killed.
         self._disk.sync_folder(self._directory.parent)
         with contextlib.ExitStack() as opening:
             opening.enter_context(self._disk.locked(self._directory / LOCK))
             removal.sweep(self._disk, self._directory)
-            self._held = opening.pop_all()
+            self._held, self._process = opening.pop_all(), os.getpid()
+        return True
 
     def give_up(self) -> None:
         """Let other processes write."""

@@ -70,11 +70,11 @@ class CheckpointStore:
         self.keep = tuple(keep)
         self._disk = disk or Disk()
         self._clock = clock
-        self._catalog = Catalog(self.directory, self._disk)
-        self._reader = Reader(self.directory, self._disk, self._catalog)
-        self._writer = Writer(self._disk)
-        self._whole: set[str] = set()  # written or verified by this object
         self._claim = Claim(self.directory, self._disk)
+        self._catalog = Catalog(self.directory, self._disk, self._claim)
+        self._reader = Reader(self.directory, self._disk, self._catalog)
+        self._writer = Writer(self.directory, self._disk)
+        self._whole: set[str] = set()  # written or verified by this object
         self._mutex = threading.RLock()
 
     def __repr__(self) -> str:
@@ -141,8 +141,7 @@ class CheckpointStore:
             name, tree, damaged = self._reader.newest(revived, only)
             self._set_aside(damaged, name)
             # Verified, so unchanged files of it may be taken over.
-            manifest = self._catalog.manifest(name)
-            self._writer.previous = (self.directory / name, manifest)
+            manifest = self._writer.previous = self._catalog.manifest(name)
             self._whole.add(name)
             return manifest.checkpoint, tree
 
@@ -159,7 +158,7 @@ class CheckpointStore:
             moved = ""
             # A folder that may only be read, or that another process writes to, stays as it is.
             with contextlib.suppress(OSError):
-                self._claim.take()
+                self._begin()
                 other = removal.set_aside(self._disk, self.directory, name)
                 moved = f"It was set aside as {other!r}. "
             warnings.warn(
@@ -206,7 +205,7 @@ class CheckpointStore:
         with self._mutex:
             if not self._disk.is_folder(self.directory):  # someone has removed it meanwhile
                 self.close()
-            self._claim.take()
+            self._begin()
             removal.sweep(self._disk, self.directory)
             number = 1 + max((c.number for c in self._catalog.checkpoints()), default=0)
             finite = {n: float(value) for n, value in metrics.items() if math.isfinite(value)}
@@ -224,7 +223,7 @@ class CheckpointStore:
                 with contextlib.suppress(OSError):
                     removal.remove_folder(self._disk, temporary)
                 raise
-            self._writer.previous = (self.path(checkpoint), manifest)
+            self._writer.previous = manifest
             self._whole.add(checkpoint.name)
             self._catalog.add(checkpoint)
             self._point("last", checkpoint)
@@ -241,7 +240,7 @@ class CheckpointStore:
         """
         with self._mutex:
             if not dry:
-                self._claim.take()
+                self._begin()
             saved = self.checkpoints()
             gone = superseded(saved)
             current = [checkpoint for checkpoint in saved if checkpoint not in gone]
@@ -269,7 +268,7 @@ class CheckpointStore:
         """
         with self._mutex:
             if not dry:
-                self._claim.take()
+                self._begin()
             names = [name for name in self._disk.names(self.directory) if ASIDE.match(name)]
             for name in names if not dry else ():
                 removal.remove_folder(self._disk, self.directory / name)
@@ -280,7 +279,7 @@ class CheckpointStore:
         with self._mutex:
             if not self._disk.is_folder(self.directory):
                 return
-            self._claim.take()
+            self._begin()
             # The newest goes last: if this is cut off, what is left is still the right one.
             self._remove(self.checkpoints())
             self._writer.previous = None
@@ -306,6 +305,18 @@ class CheckpointStore:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _begin(self) -> None:
+        """Make the folder ours; what others may have replaced meanwhile is not relied on."""
+        if not self._claim.take():
+            return
+        self._catalog.forget()
+        previous = self._writer.previous
+        if previous is not None and self._catalog.has(previous):
+            self._whole &= {previous.checkpoint.name}
+        else:
+            self._writer.previous = None
+            self._whole.clear()
 
     def _free_name(self, step: int) -> str:
         name, generation = f"step-{step:08d}", 1

@@ -24,15 +24,17 @@ class Writer:
     """Writes the files of checkpoints, and takes over those that have not changed.
 
     Args:
+        directory: The folder of the checkpoints.
         disk: The operations on files.
 
     Attributes:
-        previous: A checkpoint whose files were written or verified, and its folder; or None.
+        previous: The list of a checkpoint whose files were written or verified, or None.
     """
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self._directory = directory
         self._disk = disk
-        self.previous: tuple[Path, Manifest] | None = None
+        self.previous: Manifest | None = None
 
     def write(self, folder: Path, checkpoint: Checkpoint, snapshot: Snapshot) -> Manifest:
         """Write all files into an empty folder, the manifest last; its names are not synced."""
@@ -68,14 +70,14 @@ class Writer:
         """Take a file from the previous checkpoint if it has not changed; None if it has."""
         if self.previous is None:
             return None
-        before, manifest = self.previous
-        entry = manifest.files.get(image.name)
+        entry = self.previous.files.get(image.name)
         if entry is None or not _is_unchanged(entry, image):
             return None
+        source = self._directory / self.previous.checkpoint.name / image.name
         try:
-            if self._disk.size(before / image.name) != entry.size:
+            if self._disk.size(source) != entry.size:
                 return None
-            self._disk.link(before / image.name, folder / image.name)
+            self._disk.link(source, folder / image.name)
         except OSError:  # a file system without links, or the file is gone
             return None
         return entry
