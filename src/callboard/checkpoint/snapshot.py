@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from callboard._core.fs import BLOCK
 from callboard.checkpoint.dtypes import code_of
+from callboard.checkpoint.filling import Filling
 from callboard.checkpoint.safetensors import Place, layout
 from callboard.checkpoint.tree import Leaf, Source, split
 
@@ -45,6 +47,7 @@ class FileImage:
         aliases: For names whose memory is that of another name, that name's path; by path.
         parts: The bytes of each array, in the order of the file.
         whole: The content as one piece of memory, if it is one.
+        filling: How much of the memory has its content; None if all of it has.
     """
 
     name: str
@@ -54,12 +57,27 @@ class FileImage:
     aliases: dict[str, str]
     parts: dict[str, memoryview]
     whole: memoryview | None
+    filling: Filling | None = None
+
+    def wait_for(self, end: int) -> None:
+        """Return when the content is in memory up to this byte of the file.
+
+        Raises:
+            AbandonedError: If it never will be.
+        """
+        if self.filling is not None:
+            self.filling.wait_for(end)
 
     def chunks(self) -> Iterator[memoryview]:
-        """Yield the content in large pieces, each but the last of whole blocks and aligned."""
+        """Yield the content in large pieces, each but the last of whole blocks and aligned.
+
+        Each is yielded as soon as its content is in memory.
+        """
         if self.whole is not None:
             for start in range(0, self.size, _CHUNK):
-                yield self.whole[start : start + _CHUNK]
+                end = min(start + _CHUNK, self.size)
+                self.wait_for(end)
+                yield self.whole[start:end]
             return
         bounce = memoryview(mmap.mmap(-1, _CHUNK))
         filled = 0
@@ -87,6 +105,24 @@ class Snapshot(NamedTuple):
 
     text: bytes
     files: tuple[FileImage, ...]
+
+    def wait(self) -> None:
+        """Return when all of it is in memory.
+
+        Raises:
+            AbandonedError: If it never will be.
+        """
+        for image in self.files:
+            image.wait_for(image.size)
+
+
+class _Copy(NamedTuple):
+    """An array that is still to be copied."""
+
+    leaf: Leaf
+    target: np.ndarray[Any, Any]
+    filling: Filling
+    end: int  # of the array within its file
 
 
 class _Buffer:
@@ -145,18 +181,58 @@ class Buffers:
         Raises:
             TypeError: For what cannot be saved.
         """
+        snapshot, copies = self._planned(tree)
+        _do(copies)
+        return snapshot
+
+    @contextlib.contextmanager
+    def taking(self, tree: Mapping[str, Any]) -> Iterator[Snapshot]:
+        """Copy nested state behind the body, which hands the snapshot to a thread that writes it.
+
+        The thread may read what ``FileImage.wait_for`` says is there. If the body or the copying
+        fails, it gets an AbandonedError there.
+
+        Example:
+            >>> import threading
+            >>> def write(snapshot):
+            ...     for chunk in snapshot.files[0].chunks():
+            ...         print(len(chunk), "bytes")
+            >>> with Buffers().taking({"weights": {"w": np.ones(1000)}}) as snapshot:
+            ...     thread = threading.Thread(target=write, args=(snapshot,))
+            ...     thread.start()
+            >>> thread.join()
+            8128 bytes
+        """
+        snapshot, copies = self._planned(tree)
+        try:
+            yield snapshot
+            _do(copies)
+        except BaseException:
+            for image in snapshot.files:
+                if image.filling is not None:
+                    image.filling.abandon()
+            raise
+
+    def _planned(self, tree: Mapping[str, Any]) -> tuple[Snapshot, list[_Copy]]:
+        """Return a snapshot, and the copies that fill its memory."""
         text, arrays = split(tree, self._source_of)
         groups = _grouped(arrays)
         names = _file_names(groups)
         before, self._buffers = self._buffers, {}
+        copies: list[_Copy] = []
         files = [
-            self._image(names[group], leaves, before.get(group), group)
+            self._image(names[group], leaves, before.get(group), group, copies)
             for group, leaves in groups.items()
         ]
-        return Snapshot(text.encode(), tuple(files))
+        return Snapshot(text.encode(), tuple(files)), copies
 
     def _image(
-        self, name: str, leaves: Mapping[str, Leaf], before: _Buffer | None, group: str
+        self,
+        name: str,
+        leaves: Mapping[str, Leaf],
+        before: _Buffer | None,
+        group: str,
+        copies: list[_Copy],
     ) -> FileImage:
         unique, aliases = _without_ties(leaves)
         named = {_name_below(path): path for path in unique}
@@ -174,10 +250,19 @@ class Buffers:
         if buffer is None or buffer.head != head or buffer.places != places:
             buffer = _Buffer(head, places)
         self._buffers[group] = buffer
-        for short, path in named.items():
-            _copy(unique[path], buffer.arrays[short])
+        filling = Filling(buffer.size)
+        copies += [  # in the order of the file, as it is written from its beginning
+            _Copy(unique[named[short]], buffer.arrays[short], filling, place.end)
+            for short, place in places.items()
+        ]
         parts = {short: buffer.whole[p.begin : p.end] for short, p in places.items()}
-        return FileImage(name, buffer.size, head, tensors, aliases, parts, buffer.whole)
+        return FileImage(name, buffer.size, head, tensors, aliases, parts, buffer.whole, filling)
+
+
+def _do(copies: Iterable[_Copy]) -> None:
+    for leaf, target, filling, end in copies:
+        _copy(leaf, target)
+        filling.advance(end)
 
 
 def _grouped(arrays: Mapping[str, Leaf]) -> dict[str, dict[str, Leaf]]:

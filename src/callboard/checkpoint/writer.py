@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from callboard._core.fs import Disk
@@ -38,11 +37,19 @@ class Writer:
 
     def write(self, folder: Path, checkpoint: Checkpoint, snapshot: Snapshot) -> Manifest:
         """Write all files into an empty folder, the manifest last; its names are not synced."""
-        files: dict[str, FileEntry] = {}
-        for image in snapshot.files:
-            entry = self._linked(folder, image)
-            files[image.name] = self._written(folder, image) if entry is None else entry
-        self.write_bytes(folder / STATE, snapshot.text)
+        found: dict[str, Future[FileEntry] | FileEntry] = {}
+        with ThreadPoolExecutor(1, "callboard-digest") as pool:  # the disk works meanwhile
+            for image in snapshot.files:
+                linked = self._linked(folder, image)
+                if linked is None:
+                    found[image.name] = pool.submit(_entry, image, snapshot)
+                    self._write_image(folder / image.name, image)
+                else:
+                    found[image.name] = linked
+            self.write_bytes(folder / STATE, snapshot.text)
+        files = {
+            n: each.result() if isinstance(each, Future) else each for n, each in found.items()
+        }
         files[STATE] = FileEntry(len(snapshot.text), digest_of(snapshot.text))
         manifest = Manifest(checkpoint, files)
         self.write_bytes(folder / MANIFEST, manifest.encoded())
@@ -82,24 +89,19 @@ class Writer:
             return None
         return entry
 
-    def _written(self, folder: Path, image: FileImage) -> FileEntry:
-        direct = image.size >= _DIRECT_FROM
-        with contextlib.ExitStack() as ending:
-            file = self._disk.create(folder / image.name, direct=direct)
-            ending.callback(file.close)
-            if direct:  # digests and disk at the same time
-                pool = ending.enter_context(ThreadPoolExecutor(1, "callboard-digest"))
-                entry = pool.submit(_entry, image).result
-            else:
-                entry = functools.partial(_entry, image)
+    def _write_image(self, path: Path, image: FileImage) -> None:
+        file = self._disk.create(path, direct=image.size >= _DIRECT_FROM)
+        try:
             for chunk in image.chunks():
                 file.write(chunk)
             file.sync()
-            return entry()
+        finally:
+            file.close()
 
 
-def _entry(image: FileImage) -> FileEntry:
+def _entry(image: FileImage, snapshot: Snapshot) -> FileEntry:
     """Return a file's entry in the manifest, with the digests."""
+    snapshot.wait()  # not for this file alone: training waits while others are copied
     content = (image.head, *image.parts.values()) if image.whole is None else (image.whole,)
     tensors = {
         name: TensorEntry(tensor.path, tensor.place, digest_of(image.parts[name]))
@@ -113,6 +115,10 @@ def _is_unchanged(entry: FileEntry, image: FileImage) -> bool:
     then = {name: (tensor.path, tensor.place) for name, tensor in entry.tensors.items()}
     if then != {name: tuple(tensor) for name, tensor in image.tensors.items()}:
         return False
-    return entry.aliases == image.aliases and all(
-        digest_of(image.parts[name]) == tensor.digest for name, tensor in entry.tensors.items()
-    )
+    if entry.aliases != image.aliases:
+        return False
+    for name, tensor in entry.tensors.items():
+        image.wait_for(tensor.place.end)
+        if digest_of(image.parts[name]) != tensor.digest:
+            return False
+    return True
