@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from callboard import Run
+from callboard._core import frameworks
 from callboard._core.fs import Disk
 from callboard.checkpoint import CheckpointStore
 from callboard.checkpoint.saver import Saver
@@ -70,9 +71,10 @@ class Writing(Disk):
 
 @pytest.fixture
 def state(monkeypatch):
+    source_of = frameworks.source_of
     monkeypatch.setattr(
         "callboard._core.frameworks.source_of",
-        lambda leaf: leaf if isinstance(leaf, Array) else None,
+        lambda leaf: leaf if isinstance(leaf, Array) else source_of(leaf),
     )
     monkeypatch.setattr("callboard.checkpoint.snapshot._CHUNK", 4096)
     monkeypatch.setattr("callboard.checkpoint.writer._DIRECT_FROM", 4096)

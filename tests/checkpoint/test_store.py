@@ -606,6 +606,18 @@ def test_no_link_is_made_to_a_checkpoint_that_only_has_the_name_of_the_one_befor
     store.close()
 
 
+def test_no_link_is_made_to_a_file_that_was_left_out_when_a_part_was_loaded(tmp_path):
+    frozen = {"f": np.arange(1000.0)}
+    with CheckpointStore(tmp_path) as store:
+        store.save({"frozen": frozen, "note": 1}, step=1)
+    path = tmp_path / "step-00000001" / "frozen.safetensors"
+    path.write_bytes(bytes(path.stat().st_size))
+    with CheckpointStore(tmp_path) as store:
+        assert store.load(only=["note"]) == {"note": 1}
+        store.save({"frozen": frozen}, step=2)
+        assert store.verify(store.last) == []
+
+
 def test_a_link_is_made_to_what_was_loaded_before_the_first_save(tmp_path):
     frozen = {"f": np.arange(1000.0)}
     with CheckpointStore(tmp_path) as store:

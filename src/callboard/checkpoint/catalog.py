@@ -32,6 +32,15 @@ class Catalog:
         self._claim = claim
         self._known: dict[str, Checkpoint] = {}
 
+    @property
+    def has_folder(self) -> bool:
+        """Whether the folder itself is there, or a link to it."""
+        try:
+            self._disk.names(self._directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     def names(self) -> list[str]:
         """Return the names of all that are there, readable or not."""
         try:

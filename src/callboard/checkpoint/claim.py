@@ -44,8 +44,9 @@ class Claim:
         if self.held:
             return False
         self._disk.make_folder(self._directory)
-        # It may have been made by one who was killed.
-        self._disk.sync_folder(self._directory.parent)
+        # It may have been made by one who was killed; in a parent that may not be read, by others.
+        with contextlib.suppress(PermissionError):
+            self._disk.sync_folder(self._directory.parent)
         with contextlib.ExitStack() as opening:
             opening.enter_context(self._disk.locked(self._directory / LOCK))
             removal.sweep(self._disk, self._directory)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from callboard._core.errors import DamagedCheckpointError, FileFormatError, NoCh
 from callboard._core.fs import Disk
 from callboard.checkpoint import strict_json
 from callboard.checkpoint.catalog import Catalog
-from callboard.checkpoint.manifest import FileEntry, digest_of
+from callboard.checkpoint.manifest import FileEntry, Manifest, digest_of
 from callboard.checkpoint.names import MANIFEST, STATE
-from callboard.checkpoint.tree import join
+from callboard.checkpoint.tree import join, part_of_path
 
 __all__ = ["Reader", "Revive"]
+
+_ATTEMPTS = 10
 
 Revive = Callable[[str, np.ndarray[Any, Any]], Any]
 """Returns a framework's array, given the name of the framework and a NumPy array."""
@@ -47,6 +49,7 @@ class Reader:
         try:
             manifest = self._catalog.manifest(name)
         except (FileFormatError, OSError) as error:
+            self._catalog.require(name)  # one that was removed meanwhile is not damaged
             return [str(error)]
         problems = []
         for file, entry in manifest.files.items():
@@ -54,52 +57,83 @@ class Reader:
                 self._content(name, file, entry)
             except (FileFormatError, OSError) as error:
                 problems.append(str(error))
+        self._catalog.require(name)
         extra = set(self._disk.names(self._directory / name)) - {*manifest.files, MANIFEST}
         problems += [f"{name} has a file {file!r} that no manifest lists" for file in sorted(extra)]
         return problems
 
-    def newest(self, revived: Revive, only: Sequence[str]) -> tuple[str, Any, dict[str, str]]:
-        """Return the newest checkpoint that is whole: its name, and what was saved.
+    def newest(self, revived: Revive, only: Sequence[str]) -> tuple[Manifest, Any, dict[str, str]]:
+        """Read the newest checkpoint that is whole.
 
         Returns:
-            The name, the tree, and what is wrong with the newer ones, by name.
+            Its manifest, what was saved, and what is wrong with the newer ones, by name.
 
         Raises:
             NoCheckpointError: If there is none.
             DamagedCheckpointError: If all are damaged.
         """
-        damaged: dict[str, str] = {}
-        for name in self._catalog.newest_first():
-            try:
-                return name, self.tree(name, revived, only), damaged
-            except (FileFormatError, NoCheckpointError) as error:
-                damaged[name] = str(error)
-        if not damaged:
-            raise NoCheckpointError(f"there is no checkpoint in {str(self._directory)!r}")
-        told = "; ".join(damaged.values())
-        raise DamagedCheckpointError(
-            f"all checkpoints in {str(self._directory)!r} are damaged, and were left as they are: "
-            f"{told}. To begin anew, move the folder away"
+        for _ in range(_ATTEMPTS):
+            damaged: dict[str, str] = {}
+            for name in self._catalog.newest_first():
+                try:
+                    manifest, tree = self._read(name, revived, only)
+                except (FileFormatError, NoCheckpointError) as error:
+                    if name not in self._catalog.names():
+                        break  # removed by a writer, who has a newer one
+                    damaged[name] = str(error)
+                else:
+                    return manifest, tree, damaged
+            else:
+                raise self._nothing_whole(damaged)
+        raise NoCheckpointError(
+            f"{_ATTEMPTS} checkpoints in {str(self._directory)!r} were removed while they were "
+            "read; keep more of them, such as the last 2"
         )
 
     def tree(self, name: str, revived: Revive, only: Sequence[str]) -> Any:
         """Return what was saved, or of its top the keys in ``only``.
 
         Raises:
-            NoCheckpointError: If it is not there.
+            NoCheckpointError: If it is not there, or is removed while it is read.
             DamagedCheckpointError: If it is damaged.
         """
-        manifest = self._catalog.manifest(name)
+        return self._read(name, revived, only)[1]
+
+    def is_damaged(self, name: str, revived: Revive, only: Sequence[str]) -> bool:
+        """Say whether there is something under this name that cannot be read."""
+        try:
+            self._read(name, revived, only)
+        except (FileFormatError, NoCheckpointError):
+            return name in self._catalog.names()
+        return False
+
+    def _nothing_whole(self, damaged: Mapping[str, str]) -> Exception:
+        if not damaged:
+            return NoCheckpointError(f"there is no checkpoint in {str(self._directory)!r}")
+        told = "; ".join(damaged.values())
+        return DamagedCheckpointError(
+            f"all checkpoints in {str(self._directory)!r} are damaged, and were left as they are: "
+            f"{told}. To begin anew, move the folder away"
+        )
+
+    def _read(self, name: str, revived: Revive, only: Sequence[str]) -> tuple[Manifest, Any]:
+        try:
+            manifest = self._catalog.manifest(name)
+            return manifest, self._tree(name, manifest, revived, only)
+        except DamagedCheckpointError:
+            self._catalog.require(name)  # one that was removed meanwhile is not damaged
+            raise
+
+    def _tree(self, name: str, manifest: Manifest, revived: Revive, only: Sequence[str]) -> Any:
         if STATE not in manifest.files:
             raise DamagedCheckpointError(f"the manifest of {name} lists no {STATE}")
         text = self._content(name, STATE, manifest.files[STATE]).tobytes()
-        contents: dict[str, np.ndarray[Any, Any]] = {}
-        for file, entry in manifest.files.items():
-            wanted = not only or any(
-                tensor.path.split("/", 1)[0] in only for tensor in entry.tensors.values()
-            )
-            if file != STATE and wanted:
-                contents[file] = self._content(name, file, entry)
+        wanted = {part_of_path(key) for key in only}
+        contents = {
+            file: self._content(name, file, entry)
+            for file, entry in manifest.files.items()
+            if file != STATE and (not only or not wanted.isdisjoint(_tops(entry)))
+        }
         try:
             arrays: dict[str, np.ndarray[Any, Any]] = {}
             for file, content in contents.items():
@@ -137,6 +171,11 @@ class Reader:
         if filled != size or digest_of(content.data) != entry.digest:
             raise DamagedCheckpointError(f"{name}/{file} is damaged{_where(content, entry)}")
         return content
+
+
+def _tops(entry: FileEntry) -> set[str]:
+    """Return the keys at the top of the tree that have arrays in a file."""
+    return {tensor.path.split("/", 1)[0] for tensor in entry.tensors.values()}
 
 
 def _arrays(content: np.ndarray[Any, Any], entry: FileEntry) -> dict[str, np.ndarray[Any, Any]]:

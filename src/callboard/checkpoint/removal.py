@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from callboard._core.fs import Disk
 from callboard.checkpoint.names import LEFTOVER
 
 __all__ = ["remove_checkpoints", "remove_folder", "set_aside", "sweep"]
+
+_IN_USE = {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.EACCES, errno.EPERM}
 
 
 def remove_checkpoints(disk: Disk, directory: Path, names: Sequence[str]) -> None:
@@ -23,7 +27,7 @@ def remove_checkpoints(disk: Disk, directory: Path, names: Sequence[str]) -> Non
     if trash:
         disk.sync_folder(directory)
     for folder in trash:
-        remove_folder(disk, folder)
+        _remove_if_not_in_use(disk, folder)
 
 
 def remove_folder(disk: Disk, folder: Path) -> None:
@@ -40,7 +44,21 @@ def sweep(disk: Disk, directory: Path) -> None:
     """Remove what was left half written or half removed."""
     for name in disk.names(directory):
         if LEFTOVER.fullmatch(name):
-            remove_folder(disk, directory / name)
+            _remove_if_not_in_use(disk, directory / name)
+
+
+def _remove_if_not_in_use(disk: Disk, folder: Path) -> None:
+    """Remove what is no checkpoint any more; that it cannot be removed yet is no one's failure."""
+    try:
+        remove_folder(disk, folder)
+    except OSError as error:
+        if error.errno not in _IN_USE:
+            raise
+        warnings.warn(
+            f"{str(folder)!r} cannot be removed now ({error.strerror}); it is left to a later save",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def set_aside(disk: Disk, directory: Path, name: str) -> str:

@@ -138,12 +138,20 @@ class CheckpointStore:
     ) -> tuple[Checkpoint, Any]:
         """Return the newest checkpoint that is whole, with its tree; otherwise as ``load``."""
         with self._mutex:
-            name, tree, damaged = self._reader.newest(revived, only)
-            self._set_aside(damaged, name)
-            # Verified, so unchanged files of it may be taken over.
-            manifest = self._writer.previous = self._catalog.manifest(name)
-            self._whole.add(name)
-            return manifest.checkpoint, tree
+            manifest, tree, damaged = self._reader.newest(revived, only)
+            found = manifest.checkpoint
+            for name, problem in damaged.items():
+                aside = self._set_aside(name, revived, only)
+                moved = f"It was set aside as {aside!r}. " if aside else ""
+                warnings.warn(
+                    f"{problem}. {moved}{found.name} is used instead, from {str(self.directory)!r}",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            if not only:  # all of it is verified, so unchanged files may be taken over
+                self._writer.previous = manifest
+                self._whole.add(found.name)
+            return found, tree
 
     def verify(self, checkpoint: Checkpoint | str) -> list[str]:
         """Read every byte of a checkpoint and return what is wrong with it: nothing, if whole.
@@ -153,19 +161,17 @@ class CheckpointStore:
         """
         return self._reader.problems(self.path(checkpoint).name)
 
-    def _set_aside(self, damaged: Mapping[str, str], instead: str) -> None:
-        for name, problem in damaged.items():
-            moved = ""
-            # A folder that may only be read, or that another process writes to, stays as it is.
-            with contextlib.suppress(OSError):
-                self._begin()
-                other = removal.set_aside(self._disk, self.directory, name)
-                moved = f"It was set aside as {other!r}. "
-            warnings.warn(
-                f"{problem}. {moved}{instead} is used instead, from {str(self.directory)!r}",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+    def _set_aside(self, name: str, revived: Revive, only: Sequence[str]) -> str:
+        """Rename a damaged checkpoint, if that can be; return the new name, or an empty one."""
+        held = self._claim.held
+        # A folder that may only be read, or that another process writes to, stays as it is.
+        with contextlib.suppress(OSError), contextlib.ExitStack() as ending:
+            self._begin()
+            if not held:  # who only reads is in nobody's way
+                ending.callback(self._claim.give_up)
+            if self._reader.is_damaged(name, revived, only):  # and was not saved anew meanwhile
+                return removal.set_aside(self._disk, self.directory, name)
+        return ""
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -203,7 +209,7 @@ class CheckpointStore:
         """Write a snapshot as ``save`` does, and remove nothing; ``prune`` does that."""
         step, epoch = _count(step, "step"), _count(epoch, "epoch")
         with self._mutex:
-            if not self._disk.is_folder(self.directory):  # someone has removed it meanwhile
+            if not self._catalog.has_folder:  # someone has removed it meanwhile
                 self.close()
             self._begin()
             removal.sweep(self._disk, self.directory)
@@ -277,7 +283,7 @@ class CheckpointStore:
     def clear(self) -> None:
         """Remove all checkpoints, and the folder if nothing else is in it."""
         with self._mutex:
-            if not self._disk.is_folder(self.directory):
+            if not self._catalog.has_folder:
                 return
             self._begin()
             # The newest goes last: if this is cut off, what is left is still the right one.
