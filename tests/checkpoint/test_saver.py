@@ -76,7 +76,7 @@ def state(monkeypatch):
         "callboard._core.frameworks.source_of",
         lambda leaf: leaf if isinstance(leaf, Array) else source_of(leaf),
     )
-    monkeypatch.setattr("callboard.checkpoint.snapshot._CHUNK", 4096)
+    monkeypatch.setattr("callboard.checkpoint.image._CHUNK", 4096)
     monkeypatch.setattr("callboard.checkpoint.writer._DIRECT_FROM", 4096)
     return State()
 

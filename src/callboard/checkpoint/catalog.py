@@ -108,6 +108,15 @@ class Catalog:
             f"there is no checkpoint {name!r} in {str(self._directory)!r}; there are: {there}"
         )
 
+    def free_name(self, step: int) -> str:
+        """Return a name for a checkpoint of this step that nothing has."""
+        name, generation = f"step-{step:08d}", 1
+        taken = set(self._disk.names(self._directory))
+        while name in taken:
+            generation += 1
+            name = f"step-{step:08d}-{generation}"
+        return name
+
     def pointed_to(self, pointer: str) -> str | None:
         """Return the name of the checkpoint that ``best.json`` or ``last.json`` names, if any."""
         try:

@@ -216,20 +216,9 @@ class CheckpointStore:
             number = 1 + max((c.number for c in self._catalog.checkpoints()), default=0)
             finite = {n: float(value) for n, value in metrics.items() if math.isfinite(value)}
             checkpoint = Checkpoint(
-                self._free_name(step), number, step, epoch, finite, self._clock()
+                self._catalog.free_name(step), number, step, epoch, finite, self._clock()
             )
-            temporary = self.directory / f".tmp-{checkpoint.name}-{os.getpid()}"
-            try:
-                self._disk.make_folder(temporary)
-                manifest = self._writer.write(temporary, checkpoint, snapshot)
-                self._disk.sync_folder(temporary)
-                self._disk.rename(temporary, self.directory / checkpoint.name)
-                self._disk.sync_folder(self.directory)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    removal.remove_folder(self._disk, temporary)
-                raise
-            self._writer.previous = manifest
+            self._writer.write(checkpoint, snapshot)
             self._whole.add(checkpoint.name)
             self._catalog.add(checkpoint)
             self._point("last", checkpoint)
@@ -323,14 +312,6 @@ class CheckpointStore:
         else:
             self._writer.previous = None
             self._whole.clear()
-
-    def _free_name(self, step: int) -> str:
-        name, generation = f"step-{step:08d}", 1
-        taken = set(self._disk.names(self.directory))
-        while name in taken:
-            generation += 1
-            name = f"step-{step:08d}-{generation}"
-        return name
 
     def _point(self, name: str, checkpoint: Checkpoint) -> None:
         """Let ``last.json`` or ``best.json`` name a checkpoint, whole or as it was."""

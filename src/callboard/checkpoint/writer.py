@@ -1,18 +1,21 @@
-"""Writing the files of a checkpoint, each of them durable on return."""
+"""Writing a checkpoint, so that it is whole and durable, or not there."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from callboard._core.fs import Disk
+from callboard.checkpoint.image import FileImage
 from callboard.checkpoint.keep import Checkpoint
 from callboard.checkpoint.manifest import FileEntry, Manifest, TensorEntry, digest_of
 from callboard.checkpoint.names import MANIFEST, STATE
-from callboard.checkpoint.snapshot import FileImage, Snapshot
+from callboard.checkpoint.removal import remove_folder
+from callboard.checkpoint.snapshot import Snapshot
 
 __all__ = ["Writer"]
 
@@ -35,7 +38,31 @@ class Writer:
         self._disk = disk
         self.previous: Manifest | None = None
 
-    def write(self, folder: Path, checkpoint: Checkpoint, snapshot: Snapshot) -> Manifest:
+    def write(self, checkpoint: Checkpoint, snapshot: Snapshot) -> None:
+        """Write a checkpoint: on return it is durable, after an error it is not there."""
+        temporary = self._directory / f".tmp-{checkpoint.name}-{os.getpid()}"
+        try:
+            self._disk.make_folder(temporary)
+            manifest = self._write_files(temporary, checkpoint, snapshot)
+            self._disk.sync_folder(temporary)
+            self._disk.rename(temporary, self._directory / checkpoint.name)
+            self._disk.sync_folder(self._directory)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                remove_folder(self._disk, temporary)
+            raise
+        self.previous = manifest
+
+    def replace_json(self, path: Path, content: Mapping[str, object]) -> None:
+        """Write a file that is, whatever happens, the new one or the old one."""
+        temporary = path.with_name(f".tmp-{path.name}")
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.remove(temporary)
+        self._write_bytes(temporary, json.dumps(content).encode() + b"\n")
+        self._disk.rename(temporary, path)
+        self._disk.sync_folder(path.parent)
+
+    def _write_files(self, folder: Path, checkpoint: Checkpoint, snapshot: Snapshot) -> Manifest:
         """Write all files into an empty folder, the manifest last; its names are not synced."""
         found: dict[str, Future[FileEntry] | FileEntry] = {}
         with ThreadPoolExecutor(1, "callboard-digest") as pool:  # the disk works meanwhile
@@ -46,32 +73,22 @@ class Writer:
                     self._write_image(folder / image.name, image)
                 else:
                     found[image.name] = linked
-            self.write_bytes(folder / STATE, snapshot.text)
+            self._write_bytes(folder / STATE, snapshot.text)
         files = {
             n: each.result() if isinstance(each, Future) else each for n, each in found.items()
         }
         files[STATE] = FileEntry(len(snapshot.text), digest_of(snapshot.text))
         manifest = Manifest(checkpoint, files)
-        self.write_bytes(folder / MANIFEST, manifest.encoded())
+        self._write_bytes(folder / MANIFEST, manifest.encoded())
         return manifest
 
-    def write_bytes(self, path: Path, data: bytes) -> None:
-        """Write a new file."""
+    def _write_bytes(self, path: Path, data: bytes) -> None:
         file = self._disk.create(path)
         try:
             file.write(memoryview(data))
             file.sync()
         finally:
             file.close()
-
-    def replace_json(self, path: Path, content: Mapping[str, object]) -> None:
-        """Write a file that is, whatever happens, the new one or the old one."""
-        temporary = path.with_name(f".tmp-{path.name}")
-        with contextlib.suppress(FileNotFoundError):
-            self._disk.remove(temporary)
-        self.write_bytes(temporary, json.dumps(content).encode() + b"\n")
-        self._disk.rename(temporary, path)
-        self._disk.sync_folder(path.parent)
 
     def _linked(self, folder: Path, image: FileImage) -> FileEntry | None:
         """Take a file from the previous checkpoint if it has not changed; None if it has."""
