@@ -138,7 +138,7 @@ class ModelCheckpoint(MonitorCallback):
         if self.save_best_only or (self._folder and self._folder.retention.save_top_k):
             super().check()
         if self._folder is not None:
-            self._folder.open(self.monitor, self._watched.mode)
+            self._folder.open(self.monitor, self._watched.mode, writes=not self.run.trainable.rank)
             if self.best is None:
                 self.best = self._folder.best_value(self.monitor)
             return

@@ -12,7 +12,7 @@ from callboard.checkpoint import strict_json
 from callboard.checkpoint.claim import Claim
 from callboard.checkpoint.keep import Checkpoint
 from callboard.checkpoint.manifest import SUMMARY_BYTES, Manifest
-from callboard.checkpoint.names import CHECKPOINT, MANIFEST
+from callboard.checkpoint.names import CHECKPOINT, LOCK, MANIFEST
 
 __all__ = ["Catalog"]
 
@@ -35,20 +35,16 @@ class Catalog:
     @property
     def has_folder(self) -> bool:
         """Whether the folder itself is there, or a link to it."""
-        try:
-            self._disk.names(self._directory)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
+        return self._all_names() is not None
+
+    @property
+    def has_lock(self) -> bool:
+        """Whether a process has written there, or does."""
+        return LOCK in (self._all_names() or ())
 
     def names(self) -> list[str]:
         """Return the names of all that are there, readable or not."""
-        try:
-            return [
-                name for name in self._disk.names(self._directory) if CHECKPOINT.fullmatch(name)
-            ]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        return [name for name in self._all_names() or () if CHECKPOINT.fullmatch(name)]
 
     def checkpoints(self) -> list[Checkpoint]:
         """Return those whose manifest can be read, oldest first."""
@@ -125,6 +121,12 @@ class Catalog:
         except (FileFormatError, KeyError, OSError, TypeError):
             return None
         return found if found in self.names() else None
+
+    def _all_names(self) -> list[str] | None:
+        try:
+            return self._disk.names(self._directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def _summary(self, name: str) -> Checkpoint | None:
         try:

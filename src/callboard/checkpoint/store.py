@@ -285,6 +285,17 @@ class CheckpointStore:
                 self._disk.remove_folder(self.directory)
             self.close()
 
+    def require_free(self) -> None:
+        """Find out early whether ``save`` may write; makes nothing where nothing is.
+
+        Raises:
+            BlockingIOError: If another process writes to the folder.
+        """
+        with self._mutex:
+            if not self._claim.held and self._catalog.has_lock:
+                self._begin()
+                self._claim.give_up()
+
     def close(self) -> None:
         """Let other processes write to the folder."""
         with self._mutex:
