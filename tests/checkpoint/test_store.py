@@ -664,3 +664,12 @@ def test_a_forked_process_does_not_write_by_the_right_of_its_parent(tmp_path):
     there = [".lock", ".tmp-step-00000002-1", "last.json", "step-00000001"]
     assert done.stdout == 3 * refused + f"{there}\n"
     assert [c.step for c in CheckpointStore(tmp_path).checkpoints()] == [1, 2]
+
+
+def test_to_prune_a_folder_that_was_cleared_makes_nothing(tmp_path):
+    store = CheckpointStore(tmp_path / "s", keep=[last(1)])
+    save(store, 1)
+    store.clear()
+    assert store.prune() == []  # as after the last save of a run whose backups are removed
+    assert store.remove_damaged() == store.remove_damaged(dry=True) == []
+    assert not (tmp_path / "s").exists()

@@ -234,6 +234,8 @@ class CheckpointStore:
             dry: Remove nothing, and return what would be removed.
         """
         with self._mutex:
+            if not self._catalog.has_folder:  # it may have been cleared since
+                return []
             if not dry:
                 self._begin()
             saved = self.checkpoints()
@@ -262,6 +264,8 @@ class CheckpointStore:
             dry: Remove nothing, and return what would be removed.
         """
         with self._mutex:
+            if not self._catalog.has_folder:
+                return []
             if not dry:
                 self._begin()
             names = [name for name in self._disk.names(self.directory) if ASIDE.match(name)]
