@@ -56,7 +56,8 @@ class ModelCheckpoint(MonitorCallback):
         every_n_steps: The same by training steps.
         every_seconds: The same by time.
         save_on_exception: In a folder, save too when the run is interrupted by a signal or an
-            error. After an error in the middle of a step, weights may be those of half a step.
+            error; not before the first step, and not if weights are NaN or infinite. After an error
+            in the middle of a step, weights may be those of half a step.
 
     Attributes:
         best: The best value so far. It is kept from one run of this object to the next, so that a
