@@ -1,5 +1,8 @@
 """Saving a run while it goes on."""
 
+import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -188,3 +191,39 @@ def test_an_unchanged_file_is_linked_although_it_was_still_being_copied(run, sta
         run.boundary.count += 1
     files = list(store.directory.glob("step-*/stateful.safetensors"))
     assert [path.stat().st_nlink for path in files] == [2] * len(files) != []
+
+
+KILLED = """
+import glob, os, signal, sys, threading, time
+import numpy as np
+from callboard.checkpoint import CheckpointStore, image
+from callboard.checkpoint.snapshot import Buffers
+
+class Last:
+    kind, dtype, shape, memory = "test", np.dtype("f8"), (1000,), None
+
+    def copy_to(self, target):
+        while not any(map(os.path.getsize, glob.glob(f"{sys.argv[1]}/.tmp-*/w.safetensors"))):
+            time.sleep(0.001)  # until the bytes before are written
+        os.kill(os.getpid(), signal.SIGKILL)
+
+image._CHUNK = 4096
+store = CheckpointStore(sys.argv[1])
+store.save({"w": {"a": np.ones(1000)}}, step=1)
+buffers = Buffers(lambda leaf: leaf if isinstance(leaf, Last) else None)
+with buffers.taking({"w": {"a": np.zeros(1000), "b": Last()}}) as snapshot:
+    options = {"step": 2, "epoch": 0, "metrics": {}}
+    threading.Thread(target=store.write, args=(snapshot,), kwargs=options).start()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+def test_a_process_killed_in_the_middle_of_the_copy_leaves_the_one_before(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".tmp-*"))) == 1
+    with CheckpointStore(tmp_path) as store:
+        np.testing.assert_array_equal(store.load()["w"]["a"], np.ones(1000))
+        store.save({"n": 3}, step=3)
+        assert [c.step for c in store.checkpoints()] == [1, 3]
+    assert not list(tmp_path.glob(".tmp-*"))
