@@ -14,7 +14,7 @@ from callboard._core.boundary import Boundary
 from callboard._core.callback import Callback
 from callboard._core.checks import check_configuration
 from callboard._core.cut import Cut
-from callboard._core.dispatch import CallbackList
+from callboard._core.dispatch import CallbackList, first_of
 from callboard._core.errors import ConfigurationError, DataError, RunStateError
 from callboard._core.history import History
 from callboard._core.journal import Decision, Journal
@@ -560,29 +560,35 @@ class Run:
         self.in_epoch = False
         self._passes.forget()
         try:
-            if error is None:
-                self.callbacks.close()
-            else:
-                self._close_after(error)
+            self._close(error)
         finally:
-            self.callbacks.each("set_run", None)
             self.boundary.end()
 
-    def _close_after(self, error: BaseException) -> None:
-        """Tell the callbacks of an error and close them; their own errors become notes to it."""
-        if isinstance(error, SimulatedKill):
-            if self.saver is not None:  # this process lives on, and its thread must not interfere
-                self.saver.close()
-            return
-        for hook, arguments in (
+    def _close(self, error: BaseException | None) -> None:
+        """Tell the callbacks of an error if there is one, close them, and let them forget the run.
+
+        Raises:
+            BaseException: The first that they raise, if there was none before; and Ctrl-C always.
+        """
+        steps: list[tuple[Callable[..., None], tuple[object, ...]]] = [
             (self.callbacks.on_exception, (error,)),
             (self.callbacks.close, ()),
-        ):
+            (self.callbacks.each_whatever_happens, ("set_run", None)),
+        ]
+        if isinstance(error, SimulatedKill):
+            del steps[:2]
+            if self.saver is not None:  # this process lives on, and its thread must not interfere
+                self.saver.close()
+        elif error is None:
+            del steps[:1]
+        first = error
+        for step, arguments in steps:
             try:
-                hook(*arguments)
-            except BaseException as late:  # noqa: BLE001 - the caller gets the first error
-                for note in (f"then {late!r} was raised", *getattr(late, "__notes__", ())):
-                    error.add_note(note)
+                step(*arguments)
+            except BaseException as late:  # noqa: BLE001 - raised below, or a note to the first
+                first = first_of(first, late)
+        if first is not error and first is not None:
+            raise first
 
 
 def _length(data: Any) -> int | None:
