@@ -20,12 +20,16 @@ from callboard.torch.compiled import CompiledStep
 from callboard.torch.modes import in_mode
 from callboard.torch.objectives import Objectives
 from callboard.torch.optimizers import Optimizer, resolve_optimizer
+from callboard.torch.placement import Placement
 from callboard.torch.settings import Settings
 from callboard.torch.steps import TrainStep
 from callboard.torch.summary import summary_of
 from callboard.torch.trainable import TorchTrainable
 
 __all__ = ["Model"]
+
+
+_COMPUTED_IN = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 class Model:
@@ -35,7 +39,9 @@ class Model:
     this class does not have itself (layers, ``parameters()``) is the module's.
 
     Args:
-        module: The module. Batches are moved to the device its parameters are on.
+        module: The module. Batches are moved to the device its parameters are on; arrays of floats
+            and bytes become the type of its first floating parameter, ints stay. Tensors that a
+            ``Dataset`` or ``DataLoader`` of yours yields stay of their type.
 
     Attributes:
         module: The module.
@@ -99,6 +105,22 @@ class Model:
         """Where the module's first parameter or buffer lies; the CPU if it has none."""
         tensors = itertools.chain(self.module.parameters(), self.module.buffers())
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the module's first floating parameter or buffer, which its inputs get.
+
+        Of several types it is the first one's; types that layers cannot compute in, such as
+        float8, do not count. Torch's default type if there is none.
+        """
+        tensors = itertools.chain(self.module.parameters(), self.module.buffers())
+        found = (tensor.dtype for tensor in tensors if tensor.dtype in _COMPUTED_IN)
+        return next(found, torch.get_default_dtype())
+
+    @property
+    def placement(self) -> Placement:
+        """Where the module takes its inputs, and of which floating type."""
+        return Placement(self.device, self.dtype)
 
     def forward(self, x: Any) -> Any:
         """Call the module, in the mode it is in: a tuple or list of inputs is several arguments."""

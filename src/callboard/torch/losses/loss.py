@@ -10,6 +10,7 @@ from torch import Tensor
 
 from callboard._core.errors import ConfigurationError, DataError, UnknownNameError
 from callboard._core.names import snake_case
+from callboard.torch.arrays import widened
 
 __all__ = [
     "EPSILON",
@@ -20,6 +21,7 @@ __all__ = [
     "aligned",
     "elementwise",
     "floating",
+    "of_one_type",
     "reduced",
     "same_rank",
     "same_shape",
@@ -37,8 +39,6 @@ REDUCTIONS: tuple[str, ...] = (
     "none",
 )
 EPSILON = 1e-7  # Keras's ``epsilon()``: probabilities stay this far from 0 and 1
-
-_HALF = (torch.float16, torch.bfloat16)
 
 
 class Loss(ABC):
@@ -190,9 +190,20 @@ def weights_like(values: Tensor, sample_weight: Any) -> Tensor:
 def floating(y_pred: Any) -> Tensor:
     """Return predictions as a tensor of at least float32."""
     tensor: Tensor = y_pred if isinstance(y_pred, Tensor) else torch.as_tensor(y_pred)
-    if tensor.dtype in _HALF or not tensor.is_floating_point():
-        return tensor.float()
-    return tensor
+    return widened(tensor) if tensor.is_floating_point() else tensor.float()
+
+
+def of_one_type(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    """Return predictions of at least float32, and floating targets of their type.
+
+    For functions of other makes, which need not take several types. Class numbers stay.
+    """
+    if not isinstance(y_pred, Tensor) or not y_pred.is_floating_point():
+        return y_true, y_pred
+    y_pred = widened(y_pred)
+    if isinstance(y_true, Tensor) and y_true.is_floating_point():
+        y_true = y_true.to(y_pred.dtype)
+    return y_true, y_pred
 
 
 def same_rank(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
