@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from callboard._core.batches import Batch
-from callboard._core.errors import ConfigurationError, DataError, RunStateError
+from callboard._core.errors import ConfigurationError, RunStateError
 from callboard._core.history import History
+from callboard._core.model_files import ModelFiles
 from callboard.torch import fitting
 from callboard.torch.compiled import CompiledStep
 from callboard.torch.modes import in_mode
@@ -32,7 +30,7 @@ __all__ = ["Model"]
 _COMPUTED_IN = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-class Model:
+class Model(ModelFiles):
     """A torch module with Keras's training methods.
 
     The module is used as it is: it may be trained, saved and changed by other code too. Everything
@@ -61,6 +59,8 @@ class Model:
 
     Source: Keras 3.15 ``keras.Model``.
     """
+
+    trainable: TorchTrainable
 
     def __init__(self, module: nn.Module) -> None:
         if isinstance(module, type) or not isinstance(module, nn.Module):
@@ -381,51 +381,6 @@ class Model:
         """
         return fitting.default_train_step(self, batch)
 
-    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Save weights and the optimizer's state, durably and whole.
-
-        Args:
-            filepath: Path ending in ``.h5`` or ``.pt``; ``.weights.h5`` and ``.safetensors`` have
-                weights only. Parent folders are made.
-            overwrite: Replace a file that is there; if False, that is an error.
-
-        Raises:
-            UnknownNameError: For another suffix.
-            OSError: If the file cannot be written; the one before it is still whole.
-        """
-        self._save(filepath, overwrite=overwrite, weights_only=False)
-
-    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Save the weights, durably and whole; arguments and errors as ``save``."""
-        self._save(filepath, overwrite=overwrite, weights_only=True)
-
-    def load(self, filepath: str | os.PathLike[str]) -> None:
-        """Load weights, and the optimizer's state if the file has it and the model is compiled.
-
-        Raises:
-            FileFormatError: If the file is damaged or of another format.
-            DataError: If it is of another model; then nothing is changed.
-            OSError: If it cannot be read.
-        """
-        self.trainable.load(Path(filepath), weights_only=False)
-
-    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
-        """Load weights, whatever else is in the file; errors as ``load``."""
-        self.trainable.load(Path(filepath), weights_only=True)
-
-    def get_weights(self) -> list[np.ndarray[Any, Any]]:
-        """Return copies of all weights and buffers, in the order of ``state_dict()``."""
-        return list(self.trainable.weights().values())
-
-    def set_weights(self, weights: Sequence[np.ndarray[Any, Any]]) -> None:
-        """Write weights and buffers back, in the order of ``get_weights()``.
-
-        Raises:
-            DataError: If their number or shapes differ; then nothing is changed.
-        """
-        names = list(self.trainable.weights())
-        self.trainable.set_weights(dict(_numbered(names, weights)))
-
     def summary(
         self,
         print_fn: Callable[[str], object] = print,
@@ -439,16 +394,6 @@ class Model:
             inputs: A batch of inputs; then the layers' output shapes are shown too.
         """
         print_fn(summary_of(self, inputs))
-
-    def _save(
-        self, filepath: str | os.PathLike[str], *, overwrite: bool, weights_only: bool
-    ) -> None:
-        path = Path(filepath)
-        if path.exists() and not overwrite:
-            raise FileExistsError(
-                f"{str(path)!r} is there already; pass overwrite=True to replace it"
-            )
-        self.trainable.save(path, weights_only=weights_only)
 
     def _flat(self, logs: Mapping[str, float]) -> float | list[float]:
         values = [logs[name] for name in self.require_compiled().names if name in logs]
@@ -475,11 +420,3 @@ class Model:
                 "the model is not compiled; call model.compile(optimizer=..., loss=...) first"
             )
         return self.objectives
-
-
-def _numbered(
-    names: Sequence[str], weights: Sequence[np.ndarray[Any, Any]]
-) -> Iterable[tuple[str, np.ndarray[Any, Any]]]:
-    if len(names) != len(weights):
-        raise DataError(f"the model has {len(names)} weights and buffers; got {len(weights)}")
-    return zip(names, weights, strict=True)
