@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Real
 from typing import Any
 
 from callboard._core.callback import ALIASES, HOOKS, Callback, is_default
@@ -143,9 +144,16 @@ def _check(item: object) -> None:
         )
 
 
-def _order(callback: object) -> int:
-    order: int = getattr(callback, "order", 0)
-    return order
+def _order(callback: object) -> float:
+    order = getattr(callback, "order", 0)
+    if isinstance(order, Real):
+        return float(order)
+    if isinstance(callback, Callback):
+        raise ConfigurationError(
+            f"{type(callback).__name__}.order must be a number, by which callbacks are sorted; got "
+            f"{order!r}. If the attribute is for something else, give it another name"
+        )
+    return 0.0  # of another library, and about something else
 
 
 def _overridden(callback: object, hook: str) -> Hook | None:

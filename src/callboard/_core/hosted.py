@@ -60,6 +60,7 @@ class HostedRun(Run):
     """
 
     progress_display = None  # the host has its own
+    ends_surely = False  # a host need not tell of an error
 
     def __init__(
         self,

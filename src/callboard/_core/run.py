@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from callboard._core.boundary import Boundary
 from callboard._core.callback import Callback
-from callboard._core.checks import check_configuration
+from callboard._core.checks import check_configuration, check_free
 from callboard._core.closing import close
 from callboard._core.cut import Cut
 from callboard._core.dispatch import CallbackList
@@ -19,7 +19,7 @@ from callboard._core.history import History
 from callboard._core.logs import Logs, Means
 from callboard._core.monitor import Mode
 from callboard._core.passes import Pass, Passes, Purpose
-from callboard._core.run_arguments import length_of
+from callboard._core.run_arguments import length_of, named, sample_weight
 from callboard._core.run_status import RunStatus
 from callboard._core.samples import sample_count
 from callboard._core.stateful import check_stateful
@@ -97,6 +97,9 @@ class Run(RunStatus):
     witnesses: ClassVar[tuple[Callback, ...]] = ()
     """Callbacks that every run gets, for tests."""
 
+    ends_surely: ClassVar[bool] = True
+    """Whether the end of the run is noticed, however it ends: it is a ``with`` block."""
+
     def __init__(
         self,
         model: object = None,
@@ -132,7 +135,7 @@ class Run(RunStatus):
             validation=validation,
             purpose=purpose,
         )
-        self.stateful = dict(stateful or {})
+        self.stateful = named(stateful, "stateful")
         for name, item in self.stateful.items():
             check_stateful(name, item)
         self.callbacks = self._with_defaults(directory)
@@ -158,6 +161,7 @@ class Run(RunStatus):
     def __enter__(self) -> Self:
         if self._begun:
             raise RunStateError("a Run is for one run; make a new one")
+        check_free(self)
         self._begun = True
         try:
             if self.purpose == "train":  # an evaluation inside a run must not undo its stop
@@ -284,12 +288,12 @@ class Run(RunStatus):
 
         Raises:
             RunStateError: Outside of ``train()`` and ``validate()``.
+            DataError: For a value that is not one number, or a weight that is no number of samples.
         """
         current = self._passes.current("log")
         if metrics:
             more = {**metrics, **more}
-        if weight is None:
-            weight = sample_count(current.item)
+        weight = sample_count(current.item) if weight is None else sample_weight(weight)
         current.means.add(more, weight)
         current.took(steps=1, samples=int(weight))
 

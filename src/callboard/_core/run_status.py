@@ -14,7 +14,7 @@ from callboard._core.messages import Messages
 from callboard._core.monitor import Mode
 from callboard._core.passes import Purpose
 from callboard._core.progress import Progress
-from callboard._core.run_arguments import verbosity, whole
+from callboard._core.run_arguments import directions, verbosity, whole
 from callboard._core.trainable import Trainable
 
 __all__ = ["RunStatus"]
@@ -58,10 +58,10 @@ class RunStatus:
         self.callbacks = callbacks
         self.epoch_count = whole(epochs, "epochs")
         self.initial_epoch = whole(initial_epoch, "initial_epoch")
-        self.steps = steps
+        self.steps = None if steps is None else whole(steps, "steps_per_epoch")
         self.validation_steps: int | None = None
         self.verbose = verbosity(verbose)
-        self.metrics = metrics
+        self.metrics = directions(metrics)
         self.validation = validation
         self.purpose = purpose
         self.journal = Journal()
