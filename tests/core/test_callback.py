@@ -147,7 +147,10 @@ def test_after_a_run_the_callback_still_knows_it():
 
 def test_an_evaluation_with_the_same_object_inside_of_a_run_ends_where_it_was():
     class Evaluating(Callback):
-        ended = 0
+        ended = closed = 0
+
+        def close(self):
+            self.closed += 1
 
         def on_epoch_end(self, epoch, logs=None):
             outer, params = self.run, self.params
@@ -170,6 +173,7 @@ def test_an_evaluation_with_the_same_object_inside_of_a_run_ends_where_it_was():
                     run.log(loss=1.0)
         assert run.stop_reason == "seen enough"
         assert callback.ended == 1
+    assert callback.closed == 2  # with the runs, not with the evaluations
 
 
 def test_a_training_inside_of_another_needs_callbacks_of_its_own(recorder):

@@ -155,6 +155,11 @@ class Callback:
             self.reset()
         self._run = run
 
+    @property
+    def is_in_outer_run(self) -> bool:
+        """Whether its run is an evaluation inside of another that it takes part in."""
+        return bool(self._outer)
+
     def reset(self) -> None:
         """Forget the run before; called when a run begins with an object that was in one."""
 
@@ -294,7 +299,10 @@ class Callback:
 
     @_default
     def close(self) -> None:
-        """Called last, however the run ended: close files, let go of resources."""
+        """Called last, however the run ended: close files, let go of resources.
+
+        An evaluation inside of its run is not the last.
+        """
 
 
 HOOKS = tuple(name for name, member in vars(Callback).items() if is_default(member))

@@ -53,7 +53,7 @@ def check_free(run: Run) -> None:
         other = getattr(callback, "_run", None)
         if other is None or other.is_over or other.purpose != "train" or not other.ends_surely:
             continue
-        if callback not in run.witnesses:
+        if not any(callback is witness for witness in run.witnesses):
             raise ConfigurationError(
                 f"this {type(callback).__name__} takes part in another run that goes on; give "
                 "each run an object of its own"

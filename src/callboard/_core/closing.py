@@ -22,9 +22,13 @@ def close(callbacks: CallbackList, error: BaseException | None, saver: Any) -> N
     Raises:
         BaseException: The first that they raise, if there was none before; and Ctrl-C always.
     """
+    ending = callbacks
+    here_only = [each for each in callbacks if not getattr(each, "is_in_outer_run", False)]
+    if len(here_only) < len(callbacks):  # the others are closed at the end of the outer run
+        ending = CallbackList(here_only)
     steps: list[tuple[Callable[..., None], tuple[object, ...]]] = [
         (callbacks.on_exception, (error,)),
-        (callbacks.close, ()),
+        (ending.close, ()),
         (callbacks.each_whatever_happens, ("set_run", None)),
     ]
     if isinstance(error, SimulatedKill):
