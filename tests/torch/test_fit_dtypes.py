@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from callboard import callbacks
+from callboard import Run, callbacks
 from callboard.torch import Model
 from callboard.torch.metrics import resolve_metric
 
@@ -262,3 +262,40 @@ def test_an_interrupted_training_goes_on_bit_for_bit(dtype, tmp_path):
     assert go().history == expected
     for mine, its in zip(model.parameters(), whole.parameters(), strict=True):
         assert torch.equal(mine, its)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, *DTYPES])
+def test_what_looks_at_layers_gives_them_inputs_of_their_type(dtype, tmp_path):
+    model = compiled(net(dtype))
+    lines = []
+    model.summary(lines.append, inputs=X.double().numpy())
+    assert "(60, 8)" in lines[0]
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    board = callbacks.TensorBoard(tmp_path, histogram_freq=1)
+    with Run(model.module, optimizer, callbacks=[board], verbose=0) as run:
+        for _ in run.epochs():
+            for x, y in run.train([(X, Y)]):  # the loop casts by itself
+                loss = (model.module(x.to(dtype)) - y).square().mean()
+                loss.backward()
+                optimizer.step()
+                run.log(loss=loss)
+    assert list((tmp_path / "train").iterdir())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_train_step_of_ones_own_gets_inputs_of_the_modules_type(dtype):
+    seen = []
+
+    class Own(Model):
+        def train_step(self, batch):
+            seen.append((batch.x.dtype, batch.y.dtype))
+            self.optimizer.zero_grad()
+            loss = (self.forward(batch.x) - batch.y).square().mean()
+            loss.backward()
+            self.optimizer.step()
+            return {"loss": loss}
+
+    model = Own(net(dtype))
+    model.compile("sgd")
+    model.fit(X.numpy(), Y.numpy(), verbose=0)
+    assert set(seen) == {(dtype, torch.promote_types(dtype, torch.float32))}
