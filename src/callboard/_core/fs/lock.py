@@ -15,6 +15,8 @@ __all__ = ["locked"]
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _PATIENCE_S = 5.0
 _held: set[Path] = set()
+if hasattr(os, "register_at_fork"):  # a forked process holds none of them
+    os.register_at_fork(after_in_child=_held.clear)
 
 
 @contextlib.contextmanager
