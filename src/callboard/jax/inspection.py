@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from callboard._core.inspection import PlainInspection
+from callboard.jax.description import description_of
 from callboard.jax.networks.equinox import EquinoxNetwork
 
 __all__ = ["JaxInspection"]
@@ -16,3 +19,7 @@ class JaxInspection(PlainInspection):
         """Whether convolutions have the outputs on the first axis: equinox's do, flax's do not."""
         network = getattr(self._trainable.model, "network", None)
         return isinstance(network, EquinoxNetwork)
+
+    def description(self) -> dict[str, Any]:
+        """Return type and size of the model, the optimizer with its settings, loss and metrics."""
+        return {**super().description(), **description_of(self._trainable.model)}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from callboard.keras.description import description_of
+
 if TYPE_CHECKING:
     from callboard.keras.trainable import KerasTrainable
 
@@ -36,6 +38,10 @@ class KerasInspection:
         lines: list[str] = []
         self._trainable.model.summary(print_fn=lines.append)
         return "\n".join(lines)
+
+    def description(self) -> dict[str, Any]:
+        """Return type and size of the model, the optimizer with its settings, loss and metrics."""
+        return description_of(self._trainable)
 
     def embeddings(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copy the vectors of all ``Embedding`` layers that are built to the host."""
