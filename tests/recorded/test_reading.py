@@ -173,3 +173,12 @@ def test_what_jsonl_logger_writes_is_read_back(tmp_path):
     assert recording.history["loss"][:2] == [0.5, math.inf]
     assert math.isnan(recording.history["loss"][2])
     assert recording.history["val_loss"][1] == 1e-30
+
+
+def test_lines_of_batches_are_no_epochs_unless_there_are_no_others(tmp_path):
+    log = tmp_path / "log.jsonl"
+    batches = '{"epoch": 0, "batch": 0, "loss": 3.0}\n{"epoch": 0, "batch": 1, "loss": 2.0}\n'
+    log.write_text(batches)
+    assert read_recording(log).history == {"loss": [2.0]}
+    log.write_text(batches + '{"epoch": 0, "loss": 1.0}\n{"epoch": 1, "batch": 0, "loss": 9.0}\n')
+    assert read_recording(log).history == {"loss": [1.0]}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from callboard._core.errors import FileFormatError
+from callboard._core.journal import Decision
 from callboard.recorded.recording import Recording
 
 __all__ = ["read_jsonl_log"]
 
-_OWN = ("step", "time")  # what JSONLLogger writes beside the metrics
+_OWN = ("batch", "step", "time")  # what JSONLLogger writes beside the metrics
+_SETUP = ("configuration", "environment")
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -21,8 +23,10 @@ def read_jsonl_log(path: Path) -> Recording:
     """Read a log whose lines are JSON objects with "epoch" (from 0) and metrics.
 
     Lines without an epoch are left out, and so is a last line that was cut off. Of lines with one
-    epoch, the later ones count. ``null`` and the words "NaN", "Infinity" and "-Infinity" are
-    numbers that strict JSON does not have.
+    epoch, the later ones count; lines with "batch" only where there are no others in the log, as
+    they are of an epoch that has not ended. ``null`` and the words "NaN", "Infinity" and
+    "-Infinity" are numbers that strict JSON does not have. Of a log with a journal, decisions,
+    configuration and environment are read too.
 
     Raises:
         FileFormatError: If it is no such log, or has no epoch or no metric yet.
@@ -32,34 +36,73 @@ def read_jsonl_log(path: Path) -> Recording:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{str(path)!r} is no text file, so no JSONL log") from error
-    rows: dict[int, dict[str, float]] = {}
-    skipped: dict[str, None] = {}
-    for epoch, found in _epochs(path, lines):
-        row = rows.setdefault(epoch, {})
-        for name, value in found.items():
-            if _is_number(value):
-                row[name] = _WORDS[value] if isinstance(value, str) else _float(value)
-            else:
-                skipped[name] = None
+    log = _Log()
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            log.add(_object(path, line, number, is_last=number == len(lines)))
+    rows, skipped = log.epochs or log.batches, log.skipped
     if not any(rows.values()):
         missing = "metrics" if rows else 'lines with an "epoch"'
         raise FileFormatError(f"{str(path)!r} has no {missing} yet")
     for row in rows.values():
         for name in skipped:
             row.pop(name, None)
-    return Recording.of_rows(path.name, rows, skipped=list(skipped), sources=[str(path)])
+    return Recording.of_rows(
+        path.name,
+        rows,
+        skipped=list(skipped),
+        decisions=log.decisions,
+        progress=log.progress,
+        configuration=log.setup.get("configuration", {}),
+        environment=log.setup.get("environment", {}),
+        sources=[str(path)],
+    )
 
 
-def _epochs(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield what the lines with an epoch hold."""
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            found = _object(path, line, number, is_last=number == len(lines))
-            epoch = found.pop("epoch", None)
-            for name in _OWN:
-                found.pop(name, None)
-            if isinstance(epoch, int) and not isinstance(epoch, bool):
-                yield epoch, found
+class _Log:
+    """What the lines of a log have told so far."""
+
+    def __init__(self) -> None:
+        self.epochs: dict[int, dict[str, float]] = {}
+        self.batches: dict[int, dict[str, float]] = {}
+        self.skipped: dict[str, None] = {}
+        self.decisions: list[Decision] = []
+        self.progress: dict[str, Any] = {}
+        self.setup: dict[str, dict[str, Any]] = {}
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Take in a line."""
+        epoch = line.pop("epoch", None)
+        if not isinstance(epoch, int) or isinstance(epoch, bool):
+            self.setup |= {n: line[n] for n in _SETUP if isinstance(line.get(n), dict)}
+            return
+        step = line.get("step")
+        if isinstance(step, int) and step > 0:
+            self.progress["step"] = step
+        if isinstance(line.get("decision"), str):
+            self._add_decision(epoch, line)
+            return
+        row = (self.batches if "batch" in line else self.epochs).setdefault(epoch, {})
+        for name in _OWN:
+            line.pop(name, None)
+        for name, value in line.items():
+            if _is_number(value):
+                row[name] = _WORDS[value] if isinstance(value, str) else _float(value)
+            else:
+                self.skipped[name] = None
+
+    def _add_decision(self, epoch: int, line: Mapping[str, Any]) -> None:
+        step = line.get("step")
+        made = Decision(
+            str(line.get("callback", "")),
+            line["decision"],
+            epoch,
+            step if isinstance(step, int) else 0,
+            str(line.get("cause", "")),
+        )
+        if made.action == "stopped":
+            self.progress["stop_reason"] = made.cause
+        self.decisions.append(made)
 
 
 def _object(path: Path, line: str, number: int, *, is_last: bool) -> dict[str, Any]:
