@@ -14,6 +14,7 @@ from callboard._core.checks import ConfigurationWarning
 from callboard._core.errors import ConfigurationError, UnknownNameError
 from callboard._core.monitor import short
 from callboard.callbacks import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from callboard.callbacks.checkpoint_folder import Retention
 from callboard.recorded import Recording, read_recording
 from callboard.replaying import Replay, replay
 
@@ -32,6 +33,7 @@ examples:
   callboard replay log.csv --early-stopping patience=3 monitor=val_loss
   callboard replay runs/a --reduce-lr factor=0.5 patience=2 --early-stopping patience=6
   callboard replay log.csv --checkpoint save_best_only=true --every-epoch
+  callboard replay runs/a/backup --checkpoint save_top_k=3        which would be kept
   callboard replay log.csv --patience 1:20                        compare patiences
 """
 _QUIET = ("skipped",)
@@ -89,7 +91,8 @@ def _run(arguments: argparse.Namespace) -> None:
         others.append(ReduceLROnPlateau(**_options(ReduceLROnPlateau, arguments.reduce_lr)))
     if arguments.checkpoint is not None:
         asked = _options(ModelCheckpoint, arguments.checkpoint)
-        others.append(ModelCheckpoint("model.pt", **asked))
+        path = "checkpoints" if set(asked) & set(Retention._fields) else "model.pt"
+        others.append(ModelCheckpoint(path, **asked))
     options = _options(EarlyStopping, stopping or [])
     if arguments.patience is not None:
         if "patience" in options:
@@ -109,6 +112,9 @@ def _run(arguments: argparse.Namespace) -> None:
         if not told:
             print("The callbacks would have done nothing.")
     print(_summary(result))
+    if result.kept:
+        epochs = ", ".join(str(epoch + 1) for _, epoch in result.kept)
+        print(f"Checkpoints at the end: of epoch {epochs}.")
 
 
 def _options(kind: type, given: Sequence[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from callboard._core.errors import FileFormatError
 from callboard._core.journal import Decision
 from callboard.recorded.recording import Recording
 
-__all__ = ["read_jsonl_log"]
+__all__ = ["number_of", "read_jsonl_log"]
 
 _OWN = ("batch", "step", "time")  # what JSONLLogger writes beside the metrics
 _SETUP = ("configuration", "environment")
@@ -86,10 +86,11 @@ class _Log:
         for name in _OWN:
             line.pop(name, None)
         for name, value in line.items():
-            if _is_number(value):
-                row[name] = _WORDS[value] if isinstance(value, str) else _float(value)
-            else:
+            number = number_of(value)
+            if number is None:
                 self.skipped[name] = None
+            else:
+                row[name] = number
 
     def _add_decision(self, epoch: int, line: Mapping[str, Any]) -> None:
         step = line.get("step")
@@ -122,14 +123,20 @@ def _object(path: Path, line: str, number: int, *, is_last: bool) -> dict[str, A
     return found
 
 
-def _is_number(value: object) -> bool:
+def number_of(value: object) -> float | None:
+    """Return a value of JSON as a number, or None if it is none.
+
+    Example:
+        >>> number_of(2), number_of(None), number_of("Infinity"), number_of("high")
+        (2.0, nan, inf, None)
+    """
+    if value is None:
+        return math.nan
     if isinstance(value, str):
-        return value in _WORDS
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-
-
-def _float(value: float | None) -> float:
+        return _WORDS.get(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
     try:
-        return math.nan if value is None else float(value)
+        return float(value)
     except OverflowError:
         return math.inf

@@ -74,7 +74,7 @@ def merged(name: str, recordings: Sequence[Recording]) -> Recording:
         rows,
         skipped=_union(each.skipped for each in recordings),
         decisions=max((each.decisions for each in recordings), key=len),
-        progress=_first(each.progress for each in recordings),
+        progress={n: v for each in reversed(recordings) for n, v in each.progress.items()},
         configuration=_first(each.configuration for each in recordings),
         environment=_first(each.environment for each in recordings),
         sources=_union(each.sources for each in recordings),
