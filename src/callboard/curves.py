@@ -35,6 +35,7 @@ _RATE = "learning_rate"
 _WIDTH_IN, _DPI = 10.0, 100
 _ROW_IN, _RATE_ROW_IN = 3.3, 2.1
 _MOST_MARKERS = 40
+_CHARACTER_PT = 6.5  # about the width of a digit in bold
 
 # Okabe and Ito's colors, which people with any color vision can tell apart. The marker tells the
 # two lines apart in black and white too.
@@ -206,7 +207,8 @@ def _draw_panel(
     validated = f"val_{name}" in curves
     shown = curves[f"val_{name}" if validated else name][best.at]
     if name != _RATE and not math.isnan(shown):
-        _draw_best(axes, (x[best.at], shown), _VALIDATION if validated else _TRAIN)
+        drawn = [curves[key] for key in (name, f"val_{name}") if key in curves]
+        _draw_best(axes, (x[best.at], shown), _VALIDATION if validated else _TRAIN, x, drawn)
 
 
 def draw_frame(axes: Axes, title: str) -> None:
@@ -255,22 +257,22 @@ def _draw_rate(axes: Axes, x: Any, y: Any) -> None:
         axes.set_yscale("log")
         return
     axes.set_ylim(bottom=0)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
 
 
-def _draw_best(axes: Axes, at: tuple[float, float], color: str) -> None:
-    """Mark a point with its value, on the side of the line that a learning curve leaves free."""
+def _draw_best(
+    axes: Axes, at: tuple[float, float], color: str, x: Any, curves: Sequence[Any]
+) -> None:
+    """Mark a point with its value, where curves cross it least."""
     axes.plot(*at, "o", ms=9, mfc="white", mec=color, mew=2, zorder=4)
-    low, high = axes.get_ylim()
-    left, right = axes.get_xlim()
-    above = at[1] < (low + high) / 2
-    near_the_end = at[0] > left + 0.85 * (right - left)
+    text = _shown(at[1])
+    right, above = _free_place(axes, at, len(text) * _CHARACTER_PT, x, curves)
     axes.annotate(
-        _shown(at[1]),
+        text,
         at,
-        xytext=(-9 if near_the_end else 9, 9 if above else -9),
+        xytext=(9 if right else -9, 9 if above else -9),
         textcoords="offset points",
-        ha="right" if near_the_end else "left",
+        ha="left" if right else "right",
         va="bottom" if above else "top",
         fontsize=10,
         fontweight="bold",
@@ -278,6 +280,36 @@ def _draw_best(axes: Axes, at: tuple[float, float], color: str) -> None:
         bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
         zorder=5,
     )
+
+
+def _free_place(
+    axes: Axes, at: tuple[float, float], wide_pt: float, x: Any, curves: Sequence[Any]
+) -> tuple[bool, bool]:
+    """Return whether a text beside a point stands right of it, and above it.
+
+    Args:
+        axes: The panel, whose limits are known by now; its size is about that of one of two.
+        at: The point.
+        wide_pt: How wide the text is, in points.
+        x: The epochs.
+        curves: Values that it should keep clear of.
+    """
+    limits = (*axes.get_xlim(), *axes.get_ylim())
+    across, up = (scale / (limits[i + 1] - limits[i]) for i, scale in ((0, 290.0), (2, 180.0)))
+    fine = np.linspace(x[0], x[-1], 400)
+    crossed = {}
+    for right, above in ((True, True), (True, False), (False, True), (False, False)):
+        begin = at[0] + (6 if right else -6 - wide_pt) / across
+        low = at[1] + (6 if above else -22) / up
+        end, high = begin + wide_pt / across, low + 16 / up
+        outside = begin < limits[0] or end > limits[1] or low < limits[2] or high > limits[3]
+        crossed[right, above] = 1000 * outside
+        for curve in curves:
+            y = np.interp(fine, x, curve)
+            crossed[right, above] += int(
+                ((fine > begin) & (fine < end) & (y > low) & (y < high)).sum()
+            )
+    return min(crossed, key=crossed.__getitem__)
 
 
 def _draw_title(figure: Figure, title: str, x: Any, best: BestEpoch | None) -> None:

@@ -275,6 +275,7 @@ TICKS = "return [...document.querySelectorAll('.plot text')].map((each) => each.
         ([1e-4, 9e-5], ["0.900e-4", "0.950e-4", "1.000e-4"]),
         ([0.001, 0.001], ["0.001"]),
         ([20_000.0, 30_000.0], ["20,000", "30,000"]),
+        ([-0.02, 1.0], ["0.00", "0.25"]),
     ],
 )
 def test_ticks_of_an_axis_have_the_same_digits(values, expected, tmp_path, browser):

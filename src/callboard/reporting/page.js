@@ -18,14 +18,14 @@
   };
   const powerText = (value) => {
     const size = Math.abs(value);
-    if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential().replace(/(\.\d\d)\d+e/, "$1e");
+    if (size !== 0 && (size < 1e-3 || size >= 1e5)) return (+value.toPrecision(3)).toExponential();
     return String(+value.toPrecision(6));
   };
   // The ticks of one axis have as many digits as the longest one needs, and one exponent.
   const tickTexts = (values) => {
     const size = Math.max(...values.map(Math.abs), 0);
     const exponent = size && (size < 1e-3 || size >= 1e6) ? Math.floor(Math.log10(size)) : 0;
-    const scaled = values.map((value) => value / 10 ** exponent);
+    const scaled = values.map((value) => (Math.abs(value) < size * 1e-9 ? 0 : value / 10 ** exponent));
     const digits = Math.max(0, ...scaled.map((value) => (String(+value.toPrecision(6)).split(".")[1] || "").length));
     return scaled.map((value) => {
       const text = value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -118,7 +118,10 @@
       });
       el(svg, "line", { class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom });
       const xTicks = n === 1 ? [first] : ticks(first, last, (width - left) / 80, true);
-      for (const value of xTicks) el(svg, "text", { x: px(value), y: height - bottom + 17, "text-anchor": "middle" }, value.toLocaleString("en"));
+      for (const value of xTicks) {
+        const text = value.toLocaleString("en");
+        el(svg, "text", { x: Math.min(px(value), width - widthOf(text) / 2 - 1), y: height - bottom + 17, "text-anchor": "middle" }, text);
+      }
       el(svg, "text", { x: width - right, y: height - 4, "text-anchor": "end" }, "epoch");
       for (const mark of data.marks) {
         if (mark.kind === "saved") {
@@ -143,7 +146,7 @@
           before = at; gap = false;
         });
         if (bridge) el(svg, "path", { class: "bridge", d: bridge, stroke: color(series) });
-        el(svg, "path", { class: `curve${series.thin ? " thin" : ""}`, d: path || "M0 0", stroke: color(series), "stroke-dasharray": DASHES[series.dash % 4] });
+        el(svg, "path", { class: `curve${series.thin ? " thin" : ""}${n > 600 ? " dense" : ""}`, d: path || "M0 0", stroke: color(series), "stroke-dasharray": DASHES[series.dash % 4] });
         for (const [cx, cy] of alone) el(svg, "circle", { cx, cy, r: n > 400 ? 1.4 : 3, fill: color(series) });
       }
       if (labelled) {
@@ -182,6 +185,7 @@
           return { crossed, dx, dy };
         });
         const best = places.reduce((a, b) => (b.crossed < a.crossed ? b : a));
+        if (best.crossed) el(svg, "rect", { class: "plate", x: cx + best.dx - 4, y: cy + best.dy - 13, width: wide + 8, height: 18, rx: 4 });
         el(svg, "circle", { class: "best", cx, cy, r: 5, stroke: tint });
         el(svg, "text", { class: "label", x: cx + best.dx, y: cy + best.dy, style: `fill:${tint}` }, text);
       }
