@@ -133,9 +133,10 @@ def replay(
         callbacks=[*asked, NoHistory()] if are_ours else asked,
         verbose=0,
         metrics=dict.fromkeys(name.removeprefix("val_") for name in metrics),
-        validation=any(name[:4] == "val_" for name in metrics),
+        validation=True,  # which metrics it has, the run knows from the record
         signals=False,
     )
+    run.recorded = tuple(metrics)
     done, taken = _play(run, model, metrics, numbers)
     monitor = next((c.monitor for c in asked if isinstance(c, MonitorCallback)), "")
     values = metrics.get(monitor, [])

@@ -105,9 +105,23 @@ class ModelCheckpoint(ours.ModelCheckpoint):
 
 
 class ReplayedRun(HostedRun):
-    """A run without the callbacks that every run gets."""
+    """A run without the callbacks that every run gets.
+
+    Attributes:
+        recorded: The metrics that there are.
+    """
 
     witnesses: ClassVar[tuple[Callback, ...]] = ()
+    recorded: Iterable[str] = ()
+
+    @property
+    def metric_names(self) -> frozenset[str] | None:
+        """Names that were recorded, and those that callbacks add."""
+        names = super().metric_names
+        if names is None:
+            return None
+        possible = {*(self.metrics or ()), *(f"val_{name}" for name in self.metrics or ())}
+        return names - (possible - {*self.recorded})
 
 
 class NoHistory(History):
@@ -139,7 +153,7 @@ def _checkpoint(callback: ours.ModelCheckpoint) -> Callback:
     if period.unit != "epoch" or (folder is not None and folder.looks_at_batches):
         raise UnsupportedError(
             f"ModelCheckpoint({callback.filepath!r}) saves between the ends of epochs, of which a "
-            "record knows nothing; pass save_freq='epoch' (or a number of epochs), and no "
+            "record knows nothing; pass save_freq='epoch' (or '2 epochs'), and no "
             "every_n_steps and every_seconds"
         )
     return ModelCheckpoint(
