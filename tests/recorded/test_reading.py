@@ -233,3 +233,14 @@ def test_logs_of_several_kinds_side_by_side_are_one_training(tmp_path):
     assert read_recording(tmp_path).history == {"mae": [0.125], "loss": [0.5], "acc": [0.25]}
     (tmp_path / "b.csv").write_text("epoch,loss\n0,0.5\n")
     assert len(read_recordings(tmp_path)) == 4
+
+
+def test_speed_is_that_of_the_usual_epoch_of_a_jsonl_log(tmp_path):
+    log = tmp_path / "log.jsonl"
+    moments = [(10, 5.0), (20, 6.0), (30, 7.0), (40, 90.0), (50, 91.0)]  # a night between
+    lines = [
+        json.dumps({"epoch": e, "step": s, "time": t, "loss": 1})
+        for e, (s, t) in enumerate(moments)
+    ]
+    log.write_text("\n".join(lines) + "\n")
+    assert read_recording(log).progress == {"step": 50, "steps_per_second": 10.0}

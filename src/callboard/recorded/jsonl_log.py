@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from callboard._core.errors import FileFormatError
@@ -52,7 +53,7 @@ def read_jsonl_log(path: Path) -> Recording:
         rows,
         skipped=list(skipped),
         decisions=log.decisions,
-        progress=log.progress,
+        progress=log.counters(),
         configuration=log.setup.get("configuration", {}),
         environment=log.setup.get("environment", {}),
         sources=[str(path)],
@@ -69,6 +70,7 @@ class _Log:
         self.decisions: list[Decision] = []
         self.progress: dict[str, Any] = {}
         self.setup: dict[str, dict[str, Any]] = {}
+        self._moments: list[tuple[Any, Any]] = []  # steps done and the time, after each epoch
 
     def add(self, line: dict[str, Any]) -> None:
         """Take in a line."""
@@ -82,6 +84,8 @@ class _Log:
         if isinstance(line.get("decision"), str):
             self._add_decision(epoch, line)
             return
+        if "batch" not in line:
+            self._moments.append((step, line.get("time")))
         row = (self.batches if "batch" in line else self.epochs).setdefault(epoch, {})
         for name in _OWN:
             line.pop(name, None)
@@ -91,6 +95,13 @@ class _Log:
                 self.skipped[name] = None
             else:
                 row[name] = number
+
+    def counters(self) -> dict[str, Any]:
+        """Return the counters of the run, with the usual speed: it may have been interrupted."""
+        known = [(s, t) for s, t in self._moments if _is_number(s) and _is_number(t)]
+        pairs = zip(known[1:], known[:-1], strict=True)
+        speeds = [(s - s0) / (t - t0) for (s, t), (s0, t0) in pairs if t > t0 and s > s0]
+        return self.progress | ({"steps_per_second": median(speeds)} if speeds else {})
 
     def _add_decision(self, epoch: int, line: Mapping[str, Any]) -> None:
         step = line.get("step")
@@ -121,6 +132,10 @@ def _object(path: Path, line: str, number: int, *, is_last: bool) -> dict[str, A
             '"loss": 0.5}} belongs there'
         )
     return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def number_of(value: object) -> float | None:

@@ -22,7 +22,7 @@ class Recording:
         history: For each metric its values, one for each epoch; NaN where there is none.
         skipped: Names of what was recorded and is not numbers.
         decisions: What callbacks decided, oldest first.
-        progress: Counters: "step", "samples", "elapsed_s", and "stop_reason".
+        progress: Counters: "step", "samples", "elapsed_s", "steps_per_second", and "stop_reason".
         configuration: How the run was set up, by name.
         environment: Versions and devices by name.
         sources: The files and folders that were read.

@@ -92,6 +92,8 @@ def facts_of(recording: Recording) -> str:
             facts.append(
                 (f"{each.rstrip('s')}s per second", number(known[each] / seconds), per_epoch)
             )
+    elif known.get("steps_per_second"):
+        facts.append(("steps per second", number(known["steps_per_second"]), "median of epochs"))
     elif "steps_per_second" in recording.history:
         speeds = [v for v in recording.history["steps_per_second"] if math.isfinite(v)]
         if speeds:
