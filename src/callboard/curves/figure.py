@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from callboard._core import fs
 from callboard._core.errors import DataError, UnknownNameError, UnsupportedError
+from callboard.curves.best import BestEpoch, best_epoch_of, draw_best, finite, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
-    "BestEpoch",
-    "best_epoch_of",
     "check_format",
     "draw_frame",
     "figure_of",
@@ -35,41 +34,11 @@ _RATE = "learning_rate"
 _WIDTH_IN, _DPI = 10.0, 100
 _ROW_IN, _RATE_ROW_IN = 3.3, 2.1
 _MOST_MARKERS = 40
-_CHARACTER_PT = 6.5  # about the width of a digit in bold
 
 # Okabe and Ito's colors, which people with any color vision can tell apart. The marker tells the
 # two lines apart in black and white too.
 _TRAIN, _VALIDATION, _RATE_COLOR = "#0072B2", "#D55E00", "#007A5A"
 _INK, _FAINT = "#222222", "#8A8A8A"
-
-
-class BestEpoch(NamedTuple):
-    """The best epoch of a training.
-
-    Attributes:
-        at: Its position in the lists of values.
-        name: The metric it is the best by: ``val_loss``, or ``loss`` without a validation.
-        value: That metric in the epoch.
-    """
-
-    at: int
-    name: str
-    value: float
-
-
-def best_epoch_of(history: Mapping[str, Sequence[float]]) -> BestEpoch | None:
-    """Return the epoch with the lowest ``val_loss``, without one ``loss``; None without either.
-
-    Example:
-        >>> best_epoch_of({"loss": [0.9, 0.5, 0.3], "val_loss": [0.9, 0.6, 0.7]})
-        BestEpoch(at=1, name='val_loss', value=0.6)
-    """
-    for name in ("val_loss", "loss"):
-        values = _finite(history.get(name, ()))
-        if not np.isnan(values).all():
-            at = int(np.nanargmin(values))
-            return BestEpoch(at, name, float(values[at]))
-    return None
 
 
 def figure_of(
@@ -100,7 +69,7 @@ def figure_of(
         >>> [axes.get_title(loc="left") for axes in figure.axes]
         ['loss']
     """
-    curves = {name: _finite(values) for name, values in history.items()}
+    curves = {name: finite(values) for name, values in history.items()}
     x = _numbers_of_epochs(curves, epochs)
     best = best_epoch_of(curves)
     panels = metrics_of(curves)
@@ -160,19 +129,6 @@ def write_figure(figure: Figure, path: Path) -> None:
         figure.savefig(file, format=path.suffix[1:].lower(), facecolor="white")
 
 
-def _finite(values: Sequence[float]) -> Any:
-    """Return values as an array in which all that cannot be drawn is NaN."""
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        array = np.empty((0, 0))
-    if array.ndim != 1:
-        raise DataError(
-            "curves are drawn of numbers, one for each epoch; leave out what has other values"
-        )
-    return np.where(np.isfinite(array), array, math.nan)
-
-
 def _numbers_of_epochs(curves: Mapping[str, Any], epochs: Sequence[int] | None) -> Any:
     """Return the epochs as they are shown, from 1."""
     lengths = {name: len(values) for name, values in curves.items()}
@@ -205,10 +161,10 @@ def _draw_panel(
         return
     axes.axvline(x[best.at], color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     validated = f"val_{name}" in curves
-    shown = curves[f"val_{name}" if validated else name][best.at]
-    if name != _RATE and not math.isnan(shown):
+    value = curves[f"val_{name}" if validated else name][best.at]
+    if name != _RATE and not math.isnan(value):
         drawn = [curves[key] for key in (name, f"val_{name}") if key in curves]
-        _draw_best(axes, (x[best.at], shown), _VALIDATION if validated else _TRAIN, x, drawn)
+        draw_best(axes, (x[best.at], value), _VALIDATION if validated else _TRAIN, x, drawn)
 
 
 def draw_frame(axes: Axes, title: str) -> None:
@@ -260,64 +216,8 @@ def _draw_rate(axes: Axes, x: Any, y: Any) -> None:
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
 
 
-def _draw_best(
-    axes: Axes, at: tuple[float, float], color: str, x: Any, curves: Sequence[Any]
-) -> None:
-    """Mark a point with its value, where curves cross it least."""
-    axes.plot(*at, "o", ms=9, mfc="white", mec=color, mew=2, zorder=4)
-    text = _shown(at[1])
-    right, above = _free_place(axes, at, len(text) * _CHARACTER_PT, x, curves)
-    axes.annotate(
-        text,
-        at,
-        xytext=(9 if right else -9, 9 if above else -9),
-        textcoords="offset points",
-        ha="left" if right else "right",
-        va="bottom" if above else "top",
-        fontsize=10,
-        fontweight="bold",
-        color=color,
-        bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
-        zorder=5,
-    )
-
-
-def _free_place(
-    axes: Axes, at: tuple[float, float], wide_pt: float, x: Any, curves: Sequence[Any]
-) -> tuple[bool, bool]:
-    """Return whether a text beside a point stands right of it, and above it.
-
-    Args:
-        axes: The panel, whose limits are known by now; its size is about that of one of two.
-        at: The point.
-        wide_pt: How wide the text is, in points.
-        x: The epochs.
-        curves: Values that it should keep clear of.
-    """
-    limits = (*axes.get_xlim(), *axes.get_ylim())
-    across, up = (scale / (limits[i + 1] - limits[i]) for i, scale in ((0, 290.0), (2, 180.0)))
-    fine = np.linspace(x[0], x[-1], 400)
-    crossed = {}
-    for right, above in ((True, True), (True, False), (False, True), (False, False)):
-        begin = at[0] + (6 if right else -6 - wide_pt) / across
-        low = at[1] + (6 if above else -22) / up
-        end, high = begin + wide_pt / across, low + 16 / up
-        outside = begin < limits[0] or end > limits[1] or low < limits[2] or high > limits[3]
-        crossed[right, above] = 1000 * outside
-        for curve in curves:
-            y = np.interp(fine, x, curve)
-            crossed[right, above] += int(
-                ((fine > begin) & (fine < end) & (y > low) & (y < high)).sum()
-            )
-    return min(crossed, key=crossed.__getitem__)
-
-
 def _draw_title(figure: Figure, title: str, x: Any, best: BestEpoch | None) -> None:
-    found = "" if best is None else f"best epoch {x[best.at]}: {best.name} {_shown(best.value)}"
+    found = "" if best is None else f"best epoch {x[best.at]}: {best.name} {shown(best.value)}"
     text = "   |   ".join(part for part in (title, found) if part)
     if text:
         figure.suptitle(text, fontsize=13, color=_INK)
-
-
-def _shown(value: float) -> str:
-    return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
