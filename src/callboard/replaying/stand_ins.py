@@ -60,7 +60,7 @@ class ReplayedModel:
 class _Folder(CheckpointFolder):
     """A folder of checkpoints, none of which is written."""
 
-    def open(self, monitor: str, mode: Mode) -> None:
+    def open(self, monitor: str, mode: Mode, *, writes: bool) -> None:  # noqa: ARG002 - the folder's
         """Set the rules."""
         self._rules = self.retention.rules(monitor, mode)
         self.kept: list[Checkpoint] = []
