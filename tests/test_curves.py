@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from matplotlib import image, style
 
 from callboard import DataError, UnknownNameError, UnsupportedError
+from callboard.comparison import comparison_of
 from callboard.curves import best_epoch_of, figure_of, write_figure
+from callboard.recorded import Recording
 
 RUN = {
     "accuracy": [0.8, 0.9, 0.95],
@@ -156,3 +158,27 @@ def test_unknown_format_is_an_error_before_anything_is_written(tmp_path):
 def test_any_numbers_can_be_drawn(values, rates):
     history = {"loss": values, "val_loss": values[::-1], "learning_rate": [rates] * len(values)}
     figure_of(history).draw_without_rendering()
+
+
+def test_value_of_the_best_epoch_stands_clear_of_the_curves():
+    # The training crosses right above the best validation, so the value stands below it.
+    history = {"loss": [0.8, 0.5, 0.45, 0.4, 0.3], "val_loss": [0.5, 0.4, 0.42, 0.43, 0.44]}
+    (label,) = figure_of(history).axes[0].texts
+    assert (label.get_ha(), label.get_va()) == ("left", "top")
+
+
+def test_comparison_has_one_legend_that_says_what_is_dashed():
+    runs = [
+        Recording("a", [0, 1], {"loss": [0.5, 0.4], "val_loss": [0.5, 0.4]}),
+        Recording("b", [0, 1], {"loss": [0.5, 0.4]}),
+    ]
+    (legend,) = comparison_of(runs).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "training"]
+    (legend,) = comparison_of(runs[1:]).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["b"]
+
+
+def test_rates_that_differ_much_are_compared_on_a_logarithmic_axis():
+    runs = [Recording(str(rate), [0], {"learning_rate": [rate]}) for rate in (0.1, 0.001)]
+    assert comparison_of(runs).axes[0].get_yscale() == "log"
+    assert comparison_of(runs[:1]).axes[0].get_yscale() == "linear"

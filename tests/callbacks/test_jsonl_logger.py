@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callboard import Callback, FileFormatError
-from callboard.callbacks import JSONLLogger
-from callboard.testing import ScriptedRun
+from callboard import Callback, ConfigurationError, FileFormatError, Run
+from callboard.callbacks import BackupAndRestore, EarlyStopping, JSONLLogger, ReduceLROnPlateau
+from callboard.recorded import read_recording
+from callboard.testing import ScriptedModel, ScriptedRun
 
 NAME = st.text(max_size=8)
 VALUE = st.one_of(st.floats(), st.text(max_size=8), st.none(), st.lists(st.floats(), max_size=3))
@@ -98,6 +99,133 @@ def test_metrics_that_are_called_like_what_a_line_has_anyway_are_there_too(tmp_p
     path = tmp_path / "log.jsonl"
     log(JSONLLogger(path), [{"time": 5.0, "epoch": 6.0, "step": 7.0}])
     assert timeless(path) == [{"epoch": 0, "step": 0, "epoch_": 6.0, "step_": 7.0, "time_": 5.0}]
+
+
+def test_lines_of_batches_have_their_step_and_are_counted_over_the_epochs(tmp_path):
+    path = tmp_path / "log.jsonl"
+    script = ScriptedRun({"loss": [0.5, 0.25]}, batches=4)
+    script.play(JSONLLogger(path, update_freq=3))
+    assert timeless(path) == [
+        {"epoch": 0, "batch": 2, "step": 3, "loss": 0.5},
+        {"epoch": 0, "step": 4, "loss": 0.5},
+        {"epoch": 1, "batch": 1, "step": 6, "loss": 0.25},
+        {"epoch": 1, "step": 8, "loss": 0.25},
+    ]
+
+
+def test_every_batch_is_in_the_file_when_it_has_ended(tmp_path):
+    path, seen = tmp_path / "log.jsonl", []
+
+    class Looks(Callback):
+        order = 99
+
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(len(lines(path)))
+
+    script = ScriptedRun([1.0], monitor="loss", batches=3)
+    script.play(Looks(), JSONLLogger(path, update_freq="batch"))
+    assert seen == [1, 2, 3]
+
+
+def test_metrics_of_batches_that_are_not_written_are_not_read(tmp_path):
+    read = []
+
+    class OnDevice:
+        shape, dtype = (), "float32"
+
+        def item(self):
+            read.append(run.progress.step)
+            return 0.5
+
+        def __add__(self, other):
+            return self
+
+        def __mul__(self, other):
+            return self
+
+        def __float__(self):
+            return self.item()
+
+    with Run(callbacks=[JSONLLogger(tmp_path / "l", update_freq=5)], verbose=0) as run:
+        for _ in run.epochs():
+            for _ in run.train(range(12)):
+                run.log(loss=OnDevice())
+    assert set(read) == {5, 10, 12}
+
+
+@pytest.mark.parametrize("update_freq", ["epochs", 0, -1, True, 2.5, None])
+def test_an_impossible_update_freq_is_an_error(update_freq):
+    with pytest.raises(ConfigurationError, match="update_freq must be 'epoch', 'batch' or"):
+        JSONLLogger("log.jsonl", update_freq=update_freq)
+
+
+def test_only_a_logger_of_batches_costs_something_per_batch():
+    assert "on_train_batch_end" not in vars(JSONLLogger("a"))
+    assert "on_train_batch_end" in vars(JSONLLogger("a", update_freq=9))
+
+
+def test_with_a_journal_the_log_tells_how_the_run_was_set_up_and_what_was_decided(tmp_path):
+    path = tmp_path / "log.jsonl"
+    logger = JSONLLogger(path, journal=True)
+    stopping = EarlyStopping("loss", patience=1)
+    ScriptedRun([0.5, 0.6, 0.7], monitor="loss", learning_rate=0.5).play(logger, stopping)
+    first, *others, last = lines(path)
+    assert list(first) == ["configuration", "environment"]
+    assert first["configuration"]["learning rate"] == 0.5
+    assert first["configuration"]["EarlyStopping"] == {"monitor": "loss", "patience": 1}
+    assert first["environment"]["numpy"] == np.__version__
+    assert [line["loss"] for line in others] == [0.5, 0.6]
+    cause = "loss did not improve on 0.5 for 1 epochs"
+    decision = {"epoch": 1, "step": 2, "decision": "stopped", "callback": "EarlyStopping"}
+    assert last == {**decision, "cause": cause}
+    recording = read_recording(path)
+    assert [(each.action, each.epoch) for each in recording.decisions] == [("stopped", 1)]
+    assert {"step": 2, "stop_reason": cause}.items() <= recording.progress.items()
+    assert recording.configuration == first["configuration"]
+    assert recording.history == {"loss": [0.5, 0.6]}
+
+
+def test_a_journal_is_gone_on_with_without_telling_anything_twice(tmp_path):
+    def run(epochs, killed_at=None):
+        path = tmp_path / "log.jsonl"
+        backup = BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+        stopping = ReduceLROnPlateau("loss", patience=1)
+        model = ScriptedModel(1.0)
+        listed = [JSONLLogger(path, update_freq="batch", journal=True), stopping, backup]
+        with Run(trainable=model, epochs=epochs, callbacks=listed, verbose=0) as run:
+            for epoch in run.epochs():
+                for batch in run.train([0, 1]):
+                    if (epoch, batch) == killed_at:
+                        raise ValueError("killed")
+                    run.log(loss=1.0)
+        return lines(path)
+
+    with pytest.raises(ValueError, match="killed"):
+        run(4, (2, 1))
+    found = run(4)
+    assert sum("configuration" in line for line in found) == 1
+    told = [(line["epoch"], line["decision"]) for line in found if "decision" in line]
+    assert [each for each in told if each[1] == "reduced"] == [
+        (1, "reduced"),
+        (2, "reduced"),
+        (3, "reduced"),
+    ]
+    of_batches = [(line["epoch"], line["batch"]) for line in found if "batch" in line]
+    assert of_batches == [(epoch, batch) for epoch in range(4) for batch in range(2)]
+    assert [line["epoch"] for line in found if {"loss", "batch"} & line.keys() == {"loss"}] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+
+
+def test_appending_to_a_log_with_a_journal(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for _ in range(2):
+        logger = JSONLLogger(path, append=True, journal=True)
+        ScriptedRun([0.5], monitor="loss").play(logger)
+    assert [next(iter(line)) for line in lines(path)] == ["configuration", "epoch"] * 2
 
 
 def test_a_line_is_in_the_file_when_its_epoch_has_ended(tmp_path):

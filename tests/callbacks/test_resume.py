@@ -33,6 +33,9 @@ FACTORIES = {
     ),
     "CSVLogger": lambda folder: callbacks.CSVLogger(folder / "log.csv"),
     "JSONLLogger": lambda folder: callbacks.JSONLLogger(folder / "log.jsonl"),
+    "JSONLLogger every 3 batches": lambda folder: callbacks.JSONLLogger(
+        folder / "log.jsonl", update_freq=3
+    ),
     "History": lambda folder: callbacks.History(),
 }
 

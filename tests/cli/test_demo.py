@@ -9,6 +9,7 @@ import pexpect
 import pyte
 import pytest
 
+import callboard
 from callboard import DataError, FileFormatError
 from callboard.cli import main
 from callboard.demo import load_digits
@@ -184,11 +185,20 @@ def test_curves_are_an_image(demo):
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
+def test_report_of_it_tells_all(demo, tmp_path):
+    _, folder = demo
+    page = callboard.report(folder, tmp_path / "page.html").read_text("utf-8")
+    assert "Sequential, 101,770 parameters, optimizer Adam" in page
+    assert '<th scope="row">EarlyStopping patience</th><td>5</td>' in page
+    assert "<h2>Decisions</h2>" in page
+    assert "<h2>Environment</h2>" in page
+
+
 def test_nothing_else_is_left(demo):
     _, folder = demo
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert {name for name in names if not name.startswith("events.out.tfevents.")} == {
-        "best_model.h5", "training_log.csv", "curves.png",
+        "best_model.h5", "training_log.csv", "journal.jsonl", "curves.png",
     }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def test_columns_of_other_things_are_named_and_left_out(log_of, capsys):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "first column should be 'epoch'"),
+        ("", "is empty"),
         ("loss,epoch\n1,2\n", "its first line is 'loss,epoch'"),
         ("x" * 500, "x" * 40 + "...'"),
         ("epoch,loss\n", "has no epochs yet"),
@@ -87,3 +87,12 @@ def test_a_folder_is_drawn_beside_it(log_of, tmp_path):
     log_of("epoch,loss\n0,0.9\n")
     assert main(["plot", str(tmp_path)]) == 0
     assert tmp_path.with_suffix(".png").read_bytes().startswith(PNG)
+
+
+def test_characters_that_the_font_lacks_are_a_note(tmp_path, capsys):
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,\U00013080\n0,0.5\n", "utf-8")  # a hieroglyph
+    assert main(["plot", str(log)]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("note: the font lacks some characters")
+    assert said.out == f"wrote {tmp_path / 'log.png'}\n"

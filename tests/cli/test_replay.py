@@ -56,3 +56,32 @@ def test_wrong_arguments_are_explained_in_one_line(arguments, said, log, capsys)
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_metric_that_is_not_there_is_told_with_what_to_pass(tmp_path, capsys):
+    (tmp_path / "log.csv").write_text("epoch,loss\n0,0.5\n")
+    assert main(["replay", str(tmp_path / "log.csv")]) == 1
+    said = capsys.readouterr().err
+    assert "metric 'val_loss' was not logged. Did you mean 'loss'? Logged: loss." in said
+    assert "--early-stopping monitor=loss" in said
+    assert "validation_data" not in said
+
+
+def test_records_without_a_finite_value_are_told(tmp_path, capsys):
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,val_loss\n0,nan\n1,inf\n")
+    for options in ([], ["--patience", "1:2"]):
+        assert main(["replay", str(log), *options]) == 0
+        said = capsys.readouterr().out
+        assert "o epoch of the record has a finite val_loss." in said
+        assert "whole record" not in said
+    log.write_text("epoch,val_acc,val_loss\n0,0.5,nan\n1,0.5,0.5\n")
+    assert main(["replay", str(log), "--early-stopping", "patience=1"]) == 0
+    assert "none of them has a finite val_loss (0.5 came later)." in capsys.readouterr().out
+
+
+def test_checkpoints_that_would_be_kept_are_told(tmp_path, capsys):
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,val_loss\n0,0.3\n1,0.5\n2,0.4\n")
+    assert main(["replay", str(log), "--checkpoint", "save_top_k=1"]) == 0
+    assert "Checkpoints at the end: of epoch 1, 3.\n" in capsys.readouterr().out

@@ -41,9 +41,8 @@ def train(folder):
     np.random.seed(0)  # noqa: NPY002 - the global one is what user code draws from
     torch.manual_seed(0)
     digits = load_digits()
-    paths = training.Paths(
-        folder / "best_model.pt", folder / "log.csv", folder / "events", folder / "curves.png"
-    )
+    names = ("best_model.pt", "log.csv", "journal.jsonl", "events", "curves.png")
+    paths = training.Paths(*(folder / name for name in names))
     model = training.compiled_model()
     history = model.fit(
         digits.x_train[:IMAGES],

@@ -107,7 +107,7 @@ def callbacks(folder, net, kind):
     listed = [
         BackupAndRestore(folder / "backup", save_freq=2),
         CSVLogger(folder / "log.csv"),
-        JSONLLogger(folder / "log.jsonl"),
+        JSONLLogger(folder / "log.jsonl", update_freq=2),
         EarlyStopping("val_loss", patience=2, restore_best_weights=True),
         ReduceLROnPlateau("val_loss", patience=1, factor=0.5),
         ModelCheckpoint(folder / "ckpt", save_top_k=2),

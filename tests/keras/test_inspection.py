@@ -38,6 +38,22 @@ def test_layers_embeddings_and_summary_of_a_keras_model():
     ]
 
 
+def test_description_of_a_keras_model():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    seen = inspection_of(trainable_of(model, None))
+    assert seen.description() == {"model": "Sequential", "parameters": 8}
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    model.compile(optimizer, loss=keras.losses.Huber(), metrics=["mae", keras.metrics.AUC()])
+    assert seen.description() == {
+        "model": "Sequential",
+        "parameters": 8,
+        "optimizer": "SGD",
+        "SGD": {"momentum": 0.9},
+        "loss": "Huber",
+        "metrics": "mae, AUC",
+    }
+
+
 def test_kernels_of_a_keras_convolution_are_those_of_its_outputs():
     kernel = np.zeros((5, 4, 3, 2), "f4")  # height, width, inputs, outputs
     # 3 inputs of kernels of 4 x 5 across, 2 outputs down, with lines between.

@@ -58,3 +58,9 @@ def test_folder_is_an_error_of_the_system(tmp_path):
 def test_another_separator_is_no_log(log_of):
     with pytest.raises(FileFormatError, match="its first line"):
         read_csv_log(log_of("epoch|loss\n0|1\n"))
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    (tmp_path / "log.csv").write_text("\n")
+    with pytest.raises(FileFormatError, match="is empty"):
+        read_csv_log(tmp_path / "log.csv")

@@ -1,3 +1,4 @@
+import json
 import math
 import shutil
 
@@ -173,3 +174,73 @@ def test_what_jsonl_logger_writes_is_read_back(tmp_path):
     assert recording.history["loss"][:2] == [0.5, math.inf]
     assert math.isnan(recording.history["loss"][2])
     assert recording.history["val_loss"][1] == 1e-30
+
+
+def test_lines_of_batches_are_no_epochs_unless_there_are_no_others(tmp_path):
+    log = tmp_path / "log.jsonl"
+    batches = '{"epoch": 0, "batch": 0, "loss": 3.0}\n{"epoch": 0, "batch": 1, "loss": 2.0}\n'
+    log.write_text(batches)
+    assert read_recording(log).history == {"loss": [2.0]}
+    log.write_text(batches + '{"epoch": 0, "loss": 1.0}\n{"epoch": 1, "batch": 0, "loss": 9.0}\n')
+    assert read_recording(log).history == {"loss": [1.0]}
+
+
+HISTORY = {"loss": [0.5, 0.25, 0.125], "val_loss": [0.5, 0.25], "note": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("name", ["history.json", "training_history"])
+def test_history_as_json(name, indent, tmp_path):
+    path = tmp_path / name
+    path.write_text(json.dumps(HISTORY, indent=indent))
+    recording = read_recording(path)
+    assert recording.epochs == [0, 1, 2]
+    # A metric that comes up late stands at the end, as in Keras's lists.
+    assert recording.history["val_loss"] == pytest.approx([math.nan, 0.5, 0.25], nan_ok=True)
+    assert recording.skipped == ["note"]
+
+
+def test_history_as_json_with_its_epochs(tmp_path):
+    played = ScriptedRun([0.5, math.nan], monitor="loss").play().run.history
+    path = tmp_path / "state.json"
+    path.write_text(json.dumps({"epoch": [4, 5], "history": played.history}))
+    recording = read_recording(path)
+    assert recording.epochs == [4, 5]
+    assert recording.history["loss"] == pytest.approx([0.5, math.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"a": {"b": 1}}', "is no history"),
+        ('{"loss": 1,\n', "is no JSON"),
+        ("{\n}", "has no epochs yet"),
+        ('{"loss": ["x"]}', "no metric that is numbers"),
+        ('{"history": {"loss": [1, 2]}, "epoch": [0]}', "2 values of 'loss' for 1 epochs"),
+    ],
+)
+def test_json_that_is_no_history(content, said, tmp_path):
+    path = tmp_path / "history.json"
+    path.write_text(content)
+    with pytest.raises(FileFormatError, match=said):
+        read_recording(path)
+
+
+def test_logs_of_several_kinds_side_by_side_are_one_training(tmp_path):
+    (tmp_path / "log.csv").write_text("epoch,loss\n0,0.5\n")
+    (tmp_path / "log.jsonl").write_text('{"epoch": 0, "acc": 0.25}\n')
+    (tmp_path / "history.json").write_text('{"mae": [0.125]}')
+    assert read_recording(tmp_path).history == {"mae": [0.125], "loss": [0.5], "acc": [0.25]}
+    (tmp_path / "b.csv").write_text("epoch,loss\n0,0.5\n")
+    assert len(read_recordings(tmp_path)) == 4
+
+
+def test_speed_is_that_of_the_usual_epoch_of_a_jsonl_log(tmp_path):
+    log = tmp_path / "log.jsonl"
+    moments = [(10, 5.0), (20, 6.0), (30, 7.0), (40, 90.0), (50, 91.0)]  # a night between
+    lines = [
+        json.dumps({"epoch": e, "step": s, "time": t, "loss": 1})
+        for e, (s, t) in enumerate(moments)
+    ]
+    log.write_text("\n".join(lines) + "\n")
+    assert read_recording(log).progress == {"step": 50, "steps_per_second": 10.0}

@@ -69,6 +69,39 @@ def test_configuration_is_that_of_the_callbacks(page):
     assert '<th scope="row">epochs</th><td>6</td>' in page
 
 
+def test_model_and_optimizer_are_in_the_configuration(tmp_path):
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(net.parameters(), 0.5, momentum=0.9)
+    backup = BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+    with Run(net, optimizer, callbacks=[backup], verbose=0) as run:
+        for _ in run.epochs():
+            for _ in run.train([0]):
+                run.log(loss=1.0)
+    page = callboard.report(tmp_path, tmp_path / "page.html").read_text("utf-8")
+    for name, value in (
+        ("model", "Sequential"),
+        ("parameters", "13"),
+        ("optimizer", "SGD"),
+        ("SGD momentum", "0.9"),
+        ("learning rate", "0.5"),
+    ):
+        assert f'<th scope="row">{name}</th><td>{value}</td>' in page
+    assert '<p class="lead">Sequential, 13 parameters, optimizer SGD.</p>' in page
+    assert re.search(r"<summary>Model</summary>.*<pre>Sequential\nLayer ", page)
+
+
+def test_models_that_are_the_same_are_shown_once():
+    runs = [
+        Recording(name, [0], {"loss": [1.0]}, configuration={"summary": table})
+        for name, table in (("a", "one layer"), ("b", "one layer"), ("c", "two layers"))
+    ]
+    assert "<summary>Model of a, b</summary>" in page_of(runs)
+    assert "<summary>Model of c</summary>" in page_of(runs)
+    assert "<summary>Model</summary>" in page_of(runs[:2])
+    assert page_of(runs).count("one layer</pre>") == 1
+
+
 def test_decisions_are_marked_at_their_epochs_from_1(page):
     marks = [(mark["kind"], mark["x"]) for mark in data_of(page)["marks"]]
     assert ("stopped", 6) in marks
@@ -186,6 +219,70 @@ def test_page_is_drawn_fits_and_is_accessible(shown, width, scheme, browser):
     assert browser.messages() == []
     loaded = "return performance.getEntriesByType('resource').map((each) => each.name)"
     assert [name for name in browser.run(loaded) if not name.startswith("data:")] == []
+
+
+OVERLAPS = """
+const boxes = [...document.querySelectorAll('.plot > svg')].flatMap((svg) => {
+  const labels = [...svg.querySelectorAll('.label')];
+  const all = labels.map((each) => [each, each.getBoundingClientRect()]);
+  const outer = svg.getBoundingClientRect();
+  return all.flatMap(([a, p], i) => [
+    ...(p.left < outer.left || p.right > outer.right + 1 ? [a.textContent] : []),
+    ...all.slice(i + 1).filter(([b, q]) =>
+      p.left < q.right - 1 && q.left < p.right - 1 && p.top < q.bottom - 2 && q.top < p.bottom - 2
+    ).map(([b]) => `${a.textContent} on ${b.textContent}`),
+  ]);
+});
+return boxes;
+"""
+ENDS = "return [...document.querySelectorAll('.plot .label')].map((each) => each.textContent)"
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_curves_are_labelled_at_their_ends_without_overlaps(count, width, tmp_path, browser):
+    name = "a_long_name_of_a_run_with_a_rate_of_{}"
+    loss = {"loss": [1.0, 0.5, 0.499], "val_loss": [1.0, 0.5, 0.5]}
+    runs = [Recording(name.format(i), [0, 1, 2], loss) for i in range(count)]
+    path = tmp_path / "page.html"
+    path.write_text(page_of(runs), "utf-8")
+    browser.open(path, width=width)
+    assert browser.run(OVERLAPS) == []
+    told = browser.run(ENDS)
+    if count == 1:
+        assert set(told) == {"training", "validation", "0.5"}
+    else:
+        assert [text[-1] for text in told] == [str(i) for i in range(count)]
+    assert browser.run("return document.querySelector('.legend').hidden")
+
+
+def test_more_runs_than_labels_have_room_have_a_legend(tmp_path, browser):
+    runs = [Recording(f"run {i}", [0, 1], {"loss": [1.0, i]}) for i in range(30)]
+    path = tmp_path / "page.html"
+    path.write_text(page_of(runs), "utf-8")
+    browser.open(path)
+    assert browser.run(ENDS) == []
+    assert "run 29" in browser.run("return document.querySelector('.legend').innerText")
+
+
+TICKS = "return [...document.querySelectorAll('.plot text')].map((each) => each.textContent)"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.8, 0.95], ["0.80", "0.85", "0.90", "0.95"]),
+        ([1e-4, 9e-5], ["0.900e-4", "0.950e-4", "1.000e-4"]),
+        ([0.001, 0.001], ["0.001"]),
+        ([20_000.0, 30_000.0], ["20,000", "30,000"]),
+        ([-0.02, 1.0], ["0.00", "0.25"]),
+    ],
+)
+def test_ticks_of_an_axis_have_the_same_digits(values, expected, tmp_path, browser):
+    path = tmp_path / "page.html"
+    path.write_text(page_of([Recording("a", [0, 1], {"m": values})]), "utf-8")
+    browser.open(path)
+    assert set(expected) <= set(browser.run(TICKS))
 
 
 KEY = """

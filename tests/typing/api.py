@@ -70,7 +70,7 @@ def loop(data: Sequence[float], trainable: Trainable) -> dict[str, list[Any]]:
             callbacks.ReduceLROnPlateau(factor=0.5),
             callbacks.ModelCheckpoint(Path("best.pt"), save_best_only=True, save_freq="2 epochs"),
             callbacks.CSVLogger("log.csv"),
-            callbacks.JSONLLogger("log.jsonl"),
+            callbacks.JSONLLogger("log.jsonl", update_freq="batch", journal=True),
             callbacks.ProgbarLogger(style="tqdm"),
             callbacks.LearningRateScheduler(lambda epoch, lr: lr * 0.9),
             callbacks.TerminateOnNaN(gradients=True),

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 import time
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from callboard._core import frameworks
 from callboard._core.callback_states import CallbackStates
 from callboard._core.checks import ConfigurationWarning
-from callboard._core.configuration import configuration_of
+from callboard._core.configuration import Configuration
+from callboard._core.environment import environment
 from callboard._core.errors import ConfigurationError, DataError
 from callboard._core.randomness import random_states, restore_random_states
 from callboard._core.stateful import restore_state, state_of
@@ -45,7 +42,7 @@ class Cut:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._callbacks = CallbackStates(())
-        self._configuration: dict[str, Any] = {}
+        self._configuration: Configuration | None = None
         self._stream: Stream | None = None
         self._stream_began_at = 0
         self._stream_state: Mapping[str, Any] | None = None
@@ -63,7 +60,7 @@ class Cut:
     def begin(self) -> None:
         """Note what the callbacks are like before they begin."""
         self._callbacks = CallbackStates(self._run.callbacks)
-        self._configuration = configuration_of(self._run)
+        self._configuration = Configuration(self._run)
 
     def remaining(self, data: Iterable[Any]) -> Iterable[Any]:
         """Return the batches of a pass, without those done before the run was interrupted."""
@@ -141,8 +138,8 @@ class Cut:
                 "means": run.means.state_dict(),
                 "journal": run.journal.state_dict(),
                 "stream": self._of_stream(),
-                "environment": _environment(),
-                "configuration": self._configuration,
+                "environment": environment(),
+                "configuration": self._configuration.as_dict() if self._configuration else {},
             },
             **(self._before_validation or self._generators()),
             **run.trainable.state_dict(),
@@ -251,16 +248,8 @@ class Cut:
             restore_state(item, states[name])
 
 
-def _environment() -> dict[str, Any]:
-    """Return what has to be equal for a resumed run to be equal bit for bit."""
-    environment: dict[str, Any] = {"python": platform.python_version(), "numpy": np.__version__}
-    for name, framework in frameworks.loaded():
-        environment |= {f"{name} {key}": v for key, v in framework.environment().items()}
-    return environment
-
-
 def _compare_environment(before: Mapping[str, Any]) -> None:
-    now = _environment()
+    now = environment()
     other = [
         f"{name}: {before[name]} then, {now[name]} now"
         for name in sorted(before.keys() & now.keys())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,6 +53,13 @@ class Inspection(Protocol):
     def summary(self) -> str:
         """Return the layers as a table."""
 
+    def description(self) -> dict[str, Any]:
+        """Return what is trained and how, for people to read, in values that JSON has.
+
+        As far as it is known: "model", its "parameters" (how many numbers), "optimizer", under the
+        optimizer's name its settings, "loss", "metrics". No array of the model is copied.
+        """
+
     def embeddings(self) -> Arrays:
         """Copy the vectors of the layers that are embeddings to the host, by the layers' names."""
 
@@ -88,12 +97,17 @@ class PlainInspection:
     def summary(self) -> str:
         """Return a table of the weights: name, shape, numbers."""
         rows = [
-            (name, "x".join(map(str, array.shape)) or "scalar", f"{array.size:,}")
-            for name, array in self._trainable.weights().items()
+            (name, "x".join(map(str, shape)) or "scalar", f"{math.prod(shape):,}")
+            for name, shape in self._shapes()
         ]
         rows = [("Weight", "Shape", "Numbers"), *rows]
         first, second, third = (max(len(row[i]) for row in rows) for i in range(3))
         return "\n".join(f"{n:<{first}}  {s:<{second}}  {c:>{third}}" for n, s, c in rows)
+
+    def description(self) -> dict[str, Any]:
+        """Return how many numbers the weights have; nothing without weights."""
+        size = sum(math.prod(shape) for _, shape in self._shapes())
+        return {"parameters": size} if size else {}
 
     def embeddings(self) -> Arrays:
         """Return none: which weights are embeddings is not known."""
@@ -110,6 +124,11 @@ class PlainInspection:
     def profiler(self) -> Profiler | None:
         """Return None: there is no framework to ask."""
         return None
+
+    def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield names and shapes of the weights, none of which is copied."""
+        for name, array in self._trainable.state_dict().get("weights", {}).items():
+            yield name, tuple(array.shape)
 
 
 def inspection_of(trainable: Trainable) -> Inspection:

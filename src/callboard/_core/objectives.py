@@ -66,6 +66,10 @@ class Head:
         """Yield this head's names in the logs, and whether lower or higher is better."""
         if self.prefix and self.loss is not None:
             yield f"{self.prefix}loss", "min"
+        yield from self.metric_directions()
+
+    def metric_directions(self) -> Iterator[tuple[str, Mode | None]]:
+        """Yield the same of the metrics alone."""
         for metric in (*self.metrics, *self.weighted_metrics):
             for name, mode in metric.directions().items():
                 yield self.prefix + name, mode
@@ -137,6 +141,16 @@ class Objectives:
         losses = ["loss", *(f"{h.prefix}loss" for h in self.heads if h.prefix and h.loss)]
         others = [name for name in self.directions if name not in losses]
         self.names = losses + (sorted(others) if len(self.heads) > 1 else others)
+
+    def description(self) -> dict[str, str]:
+        """Return losses and metrics by their names, for people to read."""
+        losses = {head.prefix: head.loss.name for head in self.heads if head.loss is not None}
+        metrics = [name for head in self.heads for name, _ in head.metric_directions()]
+        told = {
+            "loss": ", ".join(f"{prefix}{name}" for prefix, name in losses.items()),
+            "metrics": ", ".join(metrics),
+        }
+        return {name: text for name, text in told.items() if text}
 
     def _head(
         self,

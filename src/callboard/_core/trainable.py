@@ -154,6 +154,7 @@ class NoModel:
     rank = 0
     rate_controller = ""
     rejected = ""
+    inspection = None
 
     def __init__(self, advice: str = "pass Run(model=..., optimizer=...)") -> None:
         self.model = types.SimpleNamespace(stop_training=False)

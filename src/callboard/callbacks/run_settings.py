@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from callboard._core.errors import UnsupportedError
+from callboard._core.inspection import inspection_of
 
 if TYPE_CHECKING:
     from callboard._core.run import Run
@@ -18,7 +18,7 @@ _SECRET = ("key", "token", "password", "passwd", "secret", "credential")
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """Return epochs, steps, optimizer, size of the model and the settings of the callbacks.
+    """Return epochs, steps, model, optimizer, loss, metrics and the settings of the callbacks.
 
     A callback's settings are the arguments it was made with, as far as they are plain values:
     ``EarlyStopping.patience``. Callbacks that only write have none that matter to the
@@ -63,41 +63,11 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _of_training(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    model = run.model
     with contextlib.suppress(UnsupportedError):
         found["learning_rate"] = run.learning_rate
-        optimizer = getattr(model, "optimizer", None)
-        optimizer = getattr(optimizer, "wrapped", optimizer)
-        if optimizer is not None:
-            found["optimizer"] = type(optimizer).__name__
-    size = _size(run)
-    if size:
-        found["model"] = type(getattr(model, "module", model)).__name__
-        found["model_parameters"] = size
+    for name, value in flattened(inspection_of(run.trainable).description()).items():
+        found["model_parameters" if name == "parameters" else name] = value
     return found
-
-
-def _size(run: Run) -> int:
-    """Return how many numbers are trained, or 0 without a model; no array is read."""
-    model = getattr(run.model, "module", run.model)
-    parameters = getattr(model, "parameters", None)
-    if callable(parameters):
-        arrays = list(parameters())
-    elif hasattr(model, "trainable_variables"):
-        arrays = model.trainable_variables
-    else:
-        arrays = list(_leaves(run.trainable.state_dict().get("weights")))
-    return sum(math.prod(array.shape) for array in arrays)
-
-
-def _leaves(nested: Any) -> Iterator[Any]:
-    if isinstance(nested, Mapping):
-        nested = list(nested.values())
-    if isinstance(nested, list | tuple):
-        for each in nested:
-            yield from _leaves(each)
-    elif hasattr(nested, "shape"):
-        yield nested
 
 
 def _of_callback(callback: object) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 from typing import TextIO
 
 from callboard._core.output import printable
+from callboard.callbacks import windows_console
 from callboard.callbacks.progress_line import ProgressLine
 from callboard.callbacks.screen import Layout, Screen
 
@@ -26,6 +27,8 @@ class TerminalDisplay:
 
         self.every_s: float | None = 0.1
         self.first_s = 0.0
+        if windows_console.ON_WINDOWS and sys.stdout is not None:
+            windows_console.takes_sequences(sys.stdout)  # if it is drawn on by request
         console = Console(file=sys.stdout)
         self._colors = console.color_system is not None and not console.no_color
         self._bar = _BAR if console.encoding.lower().startswith("utf") else _PLAIN_BAR
@@ -89,8 +92,9 @@ def can_draw(stream: TextIO) -> bool:
 
     if isinstance(stream, FileProxy):  # the program draws there itself, by rich
         return False
-    console = Console(file=stream)
-    return not (console.is_dumb_terminal or console.legacy_windows)
+    if Console(file=stream).is_dumb_terminal:
+        return False
+    return not windows_console.ON_WINDOWS or windows_console.takes_sequences(stream)
 
 
 def _nothing(_columns: int) -> str:

@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _summary(outcome: Outcome, paths: Paths) -> str:
-    files = [paths.log, paths.events, paths.curves]
+    files = [paths.log, paths.journal, paths.events, paths.curves]
     if outcome.journal.of("saved"):
         files.insert(0, paths.model)
     how_to_get_it = "" if is_installed("tensorboard") else ' (pip install "callboard[tensorboard]")'
@@ -120,7 +120,9 @@ def _summary(outcome: Outcome, paths: Paths) -> str:
             "Files:",
             *(f"  {path}" for path in files),
             "",
-            f"See the run in TensorBoard{how_to_get_it}:",
+            "See the run as a page:",
+            f"  callboard report {shlex.quote(str(paths.curves.parent))}",
+            f"or in TensorBoard{how_to_get_it}:",
             f"  tensorboard --logdir {shlex.quote(str(root))}",
         ]
     )

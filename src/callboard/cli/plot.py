@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,19 @@ def _run(arguments: argparse.Namespace) -> None:
     else:
         figure = comparison_of(runs, arguments.title)
     path = arguments.output or _beside(arguments.runs)
-    write_figure(figure, path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph .* missing from font")
+        write_figure(figure, path)
+    for note in dict.fromkeys(_note(str(warning.message)) for warning in caught):
+        sys.stderr.write(f"note: {note}\n")
     print(f"wrote {path}")
+
+
+def _note(warning: str) -> str:
+    """Return what a warning of matplotlib's means."""
+    if "missing from font" in warning:
+        return "the font lacks some characters of the names, shown as boxes; an .svg has them"
+    return warning
 
 
 def _beside(runs: Sequence[Path]) -> Path:

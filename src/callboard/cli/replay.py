@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from callboard._core.checks import ConfigurationWarning
-from callboard._core.errors import ConfigurationError, UnknownNameError
+from callboard._core.errors import ConfigurationError, MetricNotFoundError, UnknownNameError
 from callboard._core.monitor import short
 from callboard.callbacks import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from callboard.callbacks.checkpoint_folder import Retention
 from callboard.recorded import Recording, read_recording
 from callboard.replaying import Replay, replay
 
@@ -32,9 +33,11 @@ examples:
   callboard replay log.csv --early-stopping patience=3 monitor=val_loss
   callboard replay runs/a --reduce-lr factor=0.5 patience=2 --early-stopping patience=6
   callboard replay log.csv --checkpoint save_best_only=true --every-epoch
+  callboard replay runs/a/backup --checkpoint save_top_k=3        which would be kept
   callboard replay log.csv --patience 1:20                        compare patiences
 """
 _QUIET = ("skipped",)
+_ADVICE = "Pass another, as in: --early-stopping monitor=loss"
 _UNASKED = ("filepath", "verbose")
 
 
@@ -89,7 +92,8 @@ def _run(arguments: argparse.Namespace) -> None:
         others.append(ReduceLROnPlateau(**_options(ReduceLROnPlateau, arguments.reduce_lr)))
     if arguments.checkpoint is not None:
         asked = _options(ModelCheckpoint, arguments.checkpoint)
-        others.append(ModelCheckpoint("model.pt", **asked))
+        path = "checkpoints" if set(asked) & set(Retention._fields) else "model.pt"
+        others.append(ModelCheckpoint(path, **asked))
     options = _options(EarlyStopping, stopping or [])
     if arguments.patience is not None:
         if "patience" in options:
@@ -109,6 +113,9 @@ def _run(arguments: argparse.Namespace) -> None:
         if not told:
             print("The callbacks would have done nothing.")
     print(_summary(result))
+    if result.kept:
+        epochs = ", ".join(str(epoch + 1) for _, epoch in result.kept)
+        print(f"Checkpoints at the end: of epoch {epochs}.")
 
 
 def _options(kind: type, given: Sequence[str]) -> dict[str, Any]:
@@ -148,7 +155,10 @@ def _value(name: str, text: str, default: Any) -> Any:
 def _replayed(recording: Recording, callbacks: Sequence[Any]) -> Replay:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConfigurationWarning)
-        result = replay(recording.history, callbacks, epochs=recording.epochs)
+        try:
+            result = replay(recording.history, callbacks, epochs=recording.epochs)
+        except MetricNotFoundError as error:
+            raise ConfigurationError(f"{error} {_ADVICE}") from error
     for each in dict.fromkeys(str(warning.message) for warning in caught):
         sys.stderr.write(f"note: {each}\n")
     return result
@@ -158,6 +168,11 @@ def _summary(result: Replay) -> str:
     done = f"{len(result.epochs)} of {result.recorded} epochs would have taken place"
     if not result.monitor:
         return f"{done}."
+    if result.best_recorded is None:
+        return f"{done}; no epoch of the record has a finite {result.monitor}."
+    if result.best is None:
+        later = f"{short(result.best_recorded)} came later"
+        return f"{done}; none of them has a finite {result.monitor} ({later})."
     best = f"their best {result.monitor} is {short(result.best)}"
     if result.loss_given_up > 0:
         lost = f"{short(result.best_recorded)} came later, so {result.loss_given_up:.3g} given up"
@@ -180,10 +195,10 @@ def _show_sweep(
 ) -> None:
     rows = [["patience", "last epoch", "epochs saved", "best", "given up"]]
     free: list[tuple[int, int]] = []
-    monitor = ""
+    monitor, is_finite = "", False
     for patience in patiences:
         result = _replayed(recording, [EarlyStopping(**options, patience=patience), *others])
-        monitor = result.monitor
+        monitor, is_finite = result.monitor, result.best_recorded is not None
         if result.loss_given_up == 0:
             free.append((patience, result.epochs_saved))
         rows.append(
@@ -197,7 +212,9 @@ def _show_sweep(
         )
     rows[0][3] = f"best {monitor}"
     _print_table(rows)
-    if free:
+    if not is_finite:
+        print(f"No epoch of the record has a finite {monitor}.")
+    elif free:
         patience, saved = free[0]
         print(f"The smallest patience that gives nothing up: {patience} ({saved} epochs saved).")
     else:

@@ -20,6 +20,7 @@ from callboard._core.logs import Logs
 from callboard.callbacks import (
     CSVLogger,
     EarlyStopping,
+    JSONLLogger,
     LearningRateScheduler,
     ModelCheckpoint,
     ProgbarLogger,
@@ -48,12 +49,14 @@ class Paths(NamedTuple):
     Attributes:
         model: The best model.
         log: Metrics of every epoch, as CSV.
+        journal: The same as JSON, with configuration and decisions.
         events: Folder of this run's TensorBoard event files.
         curves: The curves, as an image.
     """
 
     model: Path
     log: Path
+    journal: Path
     events: Path
     curves: Path
 
@@ -64,6 +67,7 @@ class Paths(NamedTuple):
         return cls(
             model=folder / "models" / "best_model.h5",
             log=folder / "logs" / "training_log.csv",
+            journal=folder / "logs" / "journal.jsonl",
             events=folder / "logs" / "fit" / now,
             curves=folder / "curves.png",
         )
@@ -150,7 +154,11 @@ def train(
             epochs=epochs,
             batch_size=batch_size,
             verbose=verbose,
-            callbacks=[*tutorial_callbacks(paths, min(verbose, 1)), kept],
+            callbacks=[
+                *tutorial_callbacks(paths, min(verbose, 1)),
+                JSONLLogger(paths.journal, journal=True),
+                kept,
+            ],
         )
         evaluation = model.evaluate(digits.x_test, digits.y_test, verbose=0, return_dict=True)
     return Outcome(history, kept.journal, evaluation)

@@ -13,6 +13,7 @@ from callboard._core.inspection import PlainInspection
 from callboard._core.xplane import XPlaneTrace
 from callboard.jax.activations import inputs_of, module_in, recorded_activations
 from callboard.jax.data import Execution, arrays_of
+from callboard.jax.description import description_of
 from callboard.jax.graph import graph_of
 from callboard.jax.leaves import leaves_of, weights_of
 from callboard.jax.networks.equinox import EquinoxNetwork
@@ -30,6 +31,10 @@ class JaxInspection(PlainInspection):
         """Whether convolutions have the outputs on the first axis: equinox's do, flax's do not."""
         network = getattr(self._trainable.model, "network", None)
         return isinstance(network, EquinoxNetwork)
+
+    def description(self) -> dict[str, Any]:
+        """Return type and size of the model, the optimizer with its settings, loss and metrics."""
+        return {**super().description(), **description_of(self._trainable.model)}
 
     def graph(self, batch: Any) -> Graph:
         """Return the operations of a forward pass, grouped by layers, and its jaxpr.

@@ -10,6 +10,7 @@ import numpy as np
 from callboard._core.errors import UnsupportedError
 from callboard._core.graph import Graph
 from callboard._core.inspection import Profiler
+from callboard.keras.description import description_of
 from callboard.keras.graph import layer_nodes
 from callboard.keras.profiling import profiler
 
@@ -42,6 +43,10 @@ class KerasInspection:
         lines: list[str] = []
         self._trainable.model.summary(print_fn=lines.append)
         return "\n".join(lines)
+
+    def description(self) -> dict[str, Any]:
+        """Return type and size of the model, the optimizer with its settings, loss and metrics."""
+        return description_of(self._trainable)
 
     def embeddings(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copy the vectors of all ``Embedding`` layers that are built to the host."""

@@ -33,6 +33,8 @@ def read_csv_log(path: Path) -> Recording:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{str(path)!r} is no text file, so no log of CSVLogger") from error
+    if not text.strip():
+        raise FileFormatError(f"{str(path)!r} is empty")
     first = text.partition("\n")[0].strip("\r")
     separator = next((each for each in _SEPARATORS if each in first), ",")
     rows = _rows(path, text, separator)

@@ -11,13 +11,15 @@ from callboard._core.errors import CallboardError, FileFormatError
 from callboard.recorded.checkpoints import is_store, read_store
 from callboard.recorded.csv_log import read_csv_log
 from callboard.recorded.event_files import event_files_in, is_event_file, read_event_files
+from callboard.recorded.history_json import is_history, read_history
 from callboard.recorded.jsonl_log import read_jsonl_log
 from callboard.recorded.recording import Recording, merged
 
 __all__ = ["read_recording", "read_recordings"]
 
 _KINDS = (
-    "a log of CSVLogger, a JSONL log, event files of TensorBoard, a folder of checkpoints, "
+    "a log of CSVLogger, a JSONL log, a History as JSON, event files of TensorBoard, a folder of "
+    "checkpoints, "
     "or a folder with one of these"
 )
 _JSONL = (".jsonl", ".ndjson")
@@ -31,8 +33,9 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
     Of a folder everything in it is taken together: logs, event files, checkpoints.
 
     Args:
-        path: A log of CSVLogger, a JSONL log, an event file of TensorBoard or a folder of them, a
-            folder of BackupAndRestore or ModelCheckpoint, or a folder with any of these in it.
+        path: A log of CSVLogger, a JSONL log, a ``History.history`` as JSON, an event file of
+            TensorBoard or a folder of them, a folder of BackupAndRestore or ModelCheckpoint, or a
+            folder with any of these in it.
 
     Raises:
         FileFormatError: If it is none of these, damaged, has no epoch yet, or is the folder of
@@ -58,7 +61,8 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
 def read_recordings(path: str | os.PathLike[str]) -> list[Recording]:
     """Read the training, or the trainings, that a path holds; otherwise as ``read_recording``.
 
-    Several are logs side by side in one folder, or folders side by side with a log in each.
+    Several are logs of one kind side by side in a folder, or folders side by side with a log in
+    each.
     """
     path = Path(path)
     if not path.exists():
@@ -73,7 +77,7 @@ def read_recordings(path: str | os.PathLike[str]) -> list[Recording]:
         parts = {each.name: found for each in below if (found := _all_below(each))}
         if _are_several(list(parts.values())):
             return [merged(each, found) for each, found in parts.items()]
-    if len(here) > 1 and not others:
+    if _are_several([[each] for each in here]) and not others:
         return here
     found = [*others, *here, *(each for folder in _folders(path) for each in _all_below(folder))]
     if not found:
@@ -87,6 +91,8 @@ def _read_file(path: Path) -> Recording:
         return read_event_files([path], path.name)
     with path.open("rb") as file:
         first = file.read(1)
+    if path.suffix.lower() not in _JSONL and first == b"{" and is_history(path):
+        return read_history(path)
     if path.suffix.lower() in _JSONL or first == b"{":
         return read_jsonl_log(path)
     try:
@@ -100,7 +106,9 @@ def _read_file(path: Path) -> Recording:
 def _logs_in(folder: Path) -> Iterator[Recording]:
     """Yield the logs in a folder; other tables may lie beside them."""
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in (*_CSV, *_JSONL) and path.is_file():
+        kind = path.suffix.lower()
+        told = kind in (*_CSV, *_JSONL) or (kind == ".json" and "history" in path.name.lower())
+        if told and path.is_file():
             try:
                 yield _read_file(path)
             except FileFormatError:
@@ -127,7 +135,7 @@ def _all_below(folder: Path, depth: int = 1) -> list[Recording]:
 
 
 def _are_several(parts: Sequence[Sequence[Recording]]) -> bool:
-    """Say whether folders hold a training each: two have the same kind of record."""
+    """Say whether each part is a training of its own: two have the same kind of record."""
     kinds = [{_kind(each) for each in found} for found in parts]
     return len(set().union(*kinds)) < sum(len(each) for each in kinds)
 

@@ -22,7 +22,7 @@ class Recording:
         history: For each metric its values, one for each epoch; NaN where there is none.
         skipped: Names of what was recorded and is not numbers.
         decisions: What callbacks decided, oldest first.
-        progress: Counters: "step", "samples", "elapsed_s", and "stop_reason".
+        progress: Counters: "step", "samples", "elapsed_s", "steps_per_second", and "stop_reason".
         configuration: How the run was set up, by name.
         environment: Versions and devices by name.
         sources: The files and folders that were read.
@@ -74,7 +74,7 @@ def merged(name: str, recordings: Sequence[Recording]) -> Recording:
         rows,
         skipped=_union(each.skipped for each in recordings),
         decisions=max((each.decisions for each in recordings), key=len),
-        progress=_first(each.progress for each in recordings),
+        progress={n: v for each in reversed(recordings) for n, v in each.progress.items()},
         configuration=_first(each.configuration for each in recordings),
         environment=_first(each.environment for each in recordings),
         sources=_union(each.sources for each in recordings),

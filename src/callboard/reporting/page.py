@@ -10,7 +10,16 @@ from typing import Any
 
 from callboard.recorded import Recording
 from callboard.reporting.panels import marks_of, panels_of
-from callboard.reporting.tables import decisions_of, facts_of, pairs_of, runs_of, values_of
+from callboard.reporting.tables import (
+    SUMMARY,
+    decisions_of,
+    facts_of,
+    models_of,
+    number,
+    pairs_of,
+    runs_of,
+    values_of,
+)
 
 __all__ = ["page_of"]
 
@@ -45,16 +54,16 @@ def page_of(recordings: Sequence[Recording], title: str = "") -> str:
     }
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="lead">{escape(_lead(recordings))}</p>',
+        f'<p class="lead">{escape(lead)}</p>' if (lead := _lead(recordings)) else "",
         runs_of(recordings) if single is None else facts_of(single),
         f'<div class="panels">{"".join(_panel(each) for each in panels)}</div>',
         _NO_SCRIPT,
         *(["" if single is None else decisions_of(single)]),
-        '<div class="beside">',
-        pairs_of("Configuration", recordings, "configuration"),
+        '<div class="beside">' if single else "<div>",
+        pairs_of("Configuration", recordings, "configuration", without=(SUMMARY,)),
         pairs_of("Environment", recordings, "environment"),
         "</div>",
-        *(values_of(each) for each in recordings),
+        f"<section>{models_of(recordings)}{''.join(map(values_of, recordings))}</section>",
         _footer(recordings),
     ]
     return (
@@ -70,10 +79,16 @@ def page_of(recordings: Sequence[Recording], title: str = "") -> str:
 
 
 def _lead(recordings: Sequence[Recording]) -> str:
+    """Return what was trained and how it ended, as far as that is known."""
     if len(recordings) > 1:
         return f"{len(recordings)} runs compared."
-    reason = recordings[0].progress.get("stop_reason")
-    return f"Stopped: {reason}." if reason else "Training and validation, epoch by epoch."
+    known, reason = recordings[0].configuration, recordings[0].progress.get("stop_reason")
+    parts = [str(known["model"])] if "model" in known else []
+    if isinstance(known.get("parameters"), int):
+        parts.append(f"{number(known['parameters'])} parameters")
+    parts += [f"{name} {known[name]}" for name in ("optimizer", "loss") if name in known]
+    told = [", ".join(parts), f"stopped: {reason}" if reason else ""]
+    return " ".join(f"{each[0].upper()}{each[1:]}." for each in told if each)
 
 
 def _panel(panel: dict[str, Any]) -> str:
@@ -84,11 +99,13 @@ def _panel(panel: dict[str, Any]) -> str:
         f'stroke-dasharray="{_DASHES[each["dash"] % 4]}"/></svg>{escape(each["label"])}</span>'
         for each in panel["series"]
     )
+    dashed = any(each["thin"] for each in panel["series"])
+    key = '<div class="key">training is dashed</div>' if dashed else ""
     button = '<button type="button">log</button>' if panel["can_be_log"] else ""
     button = button.replace("<button", f'<button aria-label="logarithmic axis of {name}"')
     first, last = panel["x"][0], panel["x"][-1]
     return (
-        f'<div class="panel"><header><h2>{name}</h2><div class="legend">{legend}</div>{button}'
+        f'<div class="panel"><header><h2>{name}</h2><div class="legend">{legend}</div>{button}{key}'
         f'</header><div class="plot" tabindex="0" role="slider" aria-label="{name} by epoch" '
         f'aria-valuemin="{first}" aria-valuemax="{last}" aria-valuenow="{last}" '
         f'aria-valuetext="press an arrow key for the values of an epoch"></div></div>'

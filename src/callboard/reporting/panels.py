@@ -17,6 +17,7 @@ __all__ = ["marks_of", "panels_of"]
 _RATE = "learning_rate"
 _SHOWN = ("stopped", "reduced", "restored", "resumed", "rejected", "saved", "saving", "changed")
 _MOST_MARKS = 400
+_WORTH_LOG = 1.5  # below, a logarithmic axis looks the same
 _LOG_FROM = {True: 10, False: 100}  # by how much values have to differ: the rate, other metrics
 
 
@@ -70,7 +71,7 @@ def _panel(name: str, recordings: Sequence[Recording]) -> dict[str, Any]:
     values = np.concatenate(list(columns.values()))
     values = values[np.isfinite(values)]
     positive = bool(len(values)) and bool((values > 0).all())
-    panel["can_be_log"] = positive and len(values) > 1
+    panel["can_be_log"] = positive and bool(values.max() >= _WORTH_LOG * values.min())
     panel["log"] = positive and bool(values.max() >= _LOG_FROM[name == _RATE] * values.min())
     if len(recordings) == 1:
         panel["best"] = _best(name, recordings[0], series)
@@ -83,11 +84,14 @@ def _style(run: int, key: str, recording: Recording, *, several: bool) -> dict[s
         what = f"{recording.name}, validation" if validates else recording.name
         thin = not validates and f"val_{key}" in recording.history
         dash = (run // 8) % 4 if not thin else 1
-        return {"label": what, "color": run, "dash": dash, "thin": thin, "step": key == _RATE}
-    if key == _RATE:
-        return {"label": "learning rate", "color": 2, "dash": 0, "thin": False, "step": True}
+        look = {"color": run, "dash": dash, "thin": thin, "step": key == _RATE}
+        return {"label": what, "end": "" if thin else recording.name, **look}
+    if key == _RATE:  # the panel's title says it
+        look = {"color": 2, "dash": 0, "thin": False, "step": True}
+        return {"label": "learning rate", "end": "", **look}
     what = "validation" if validates else "training"
-    return {"label": what, "color": int(validates), "dash": 0, "thin": False, "step": False}
+    look = {"color": int(validates), "dash": 0, "thin": False, "step": False}
+    return {"label": what, "end": what, **look}
 
 
 def _best(

@@ -8,33 +8,61 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from callboard.curves import best_epoch_of
+from callboard.curves import BestEpoch, best_epoch_of
 from callboard.recorded import Recording
 
-__all__ = ["decisions_of", "facts_of", "pairs_of", "runs_of", "values_of"]
+__all__ = [
+    "SUMMARY",
+    "decisions_of",
+    "facts_of",
+    "models_of",
+    "number",
+    "pairs_of",
+    "runs_of",
+    "values_of",
+]
+
+SUMMARY = "summary"
+"""What the table of a model's layers is called in a configuration."""
 
 _NONE = "\N{EN DASH}"
 _MOST_ROWS = 100
 _MOST_DECISIONS = 200
 _SAVES = ("saved", "saving")
+_SIGNS = {  # as on the curves
+    "stopped": "M1 1h8v8h-8z",
+    "reduced": "M1 1h8l-4 8z",
+    "saved": "M2 5a3 3 0 1 0 6 0a3 3 0 1 0-6 0",
+}
+_SIGNS["saving"] = _SIGNS["saved"]
+_DIAMOND = "M1 5l4-4l4 4l-4 4z"
 
 
 def number(value: Any) -> str:
-    """Return a number to five digits, and anything else as it is."""
+    """Return a number to five digits, and anything else as it is.
+
+    Example:
+        >>> number(0.123456789), number(11984.3), number(2_000_000), number(1e-8)
+        ('0.12346', '11,984', '2,000,000', '1e-08')
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.5g}" if math.isfinite(value) else _NONE
+    if not math.isfinite(value):
+        return _NONE
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:,.5g}"
 
 
 def duration(seconds: float) -> str:
     """Return a time as people say it.
 
     Example:
-        >>> duration(3725.0), duration(0.25)
-        ('1 h 2 min', '0.25 s')
+        >>> duration(3725.0), duration(2.5), duration(0.0625)
+        ('1 h 2 min', '2.5 s', '62.5 ms')
     """
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -64,6 +92,8 @@ def facts_of(recording: Recording) -> str:
             facts.append(
                 (f"{each.rstrip('s')}s per second", number(known[each] / seconds), per_epoch)
             )
+    elif known.get("steps_per_second"):
+        facts.append(("steps per second", number(known["steps_per_second"]), "median of epochs"))
     elif "steps_per_second" in recording.history:
         speeds = [v for v in recording.history["steps_per_second"] if math.isfinite(v)]
         if speeds:
@@ -82,13 +112,18 @@ def runs_of(recordings: Sequence[Recording]) -> str:
     found = [best for best in bests if best is not None]
     comparable = len({best.name for best in found}) == 1
     lowest = min(best.value for best in found) if comparable else None
+    heading = f"best {found[0].name}" if comparable else "best"
+
+    def what(best: BestEpoch) -> str:
+        return "" if comparable else f"{best.name} "
+
     rows = []
     for run, (recording, best) in enumerate(zip(recordings, bests, strict=True)):
         line = f'<line x1="0" x2="22" y1="4" y2="4" stroke="var(--c{run % 8})" stroke-width="3"/>'
         time = recording.progress.get("elapsed_s")
         cells = [
             number(len(recording.epochs)),
-            _NONE if best is None else f"{best.name} {number(best.value)}",
+            _NONE if best is None else f"{what(best)}{number(best.value)}",
             _NONE if best is None else number(recording.epochs[best.at] + 1),
             _NONE if time is None else duration(time),
         ]
@@ -101,7 +136,7 @@ def runs_of(recordings: Sequence[Recording]) -> str:
         )
     return _section(
         "Runs",
-        _table(["run", "epochs", "best", "best epoch", "time"], "".join(rows), "numbers"),
+        _table(["run", "epochs", heading, "best epoch", "time"], "".join(rows), "numbers"),
         "runs",
     )
 
@@ -117,10 +152,11 @@ def decisions_of(recording: Recording) -> str:
     left_out = len(recording.decisions) - len(told) + max(0, len(told) - _MOST_DECISIONS)
     rows = "".join(
         f'<tr><th scope="row">{each.epoch + 1:,}</th><td>{escape(each.callback)}</td>'
-        f"<td>{escape(each.action)}</td><td>{escape(each.cause)}</td></tr>"
+        f"<td>{_sign(each.action)}{escape(each.action)}</td><td>{escape(each.cause)}</td></tr>"
         for each in told[-_MOST_DECISIONS:]
     )
-    table = _table(["epoch", "callback", "did", "because"], rows, "wrap") if rows else ""
+    heads = ["epoch", "callback", "did", "because"]
+    table = _table(heads, rows, "wrap told") if rows else ""
     if left_out:
         counts = Counter(f"{each.callback} {each.action}" for each in recording.decisions)
         summed = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common())
@@ -128,10 +164,16 @@ def decisions_of(recording: Recording) -> str:
     return _section("Decisions", table, "decisions")
 
 
-def pairs_of(title: str, recordings: Sequence[Recording], attribute: str) -> str:
+def pairs_of(
+    title: str, recordings: Sequence[Recording], attribute: str, without: Sequence[str] = ()
+) -> str:
     """Return a table of names and values, a column for each run; empty without a value."""
     columns: list[Mapping[str, Any]] = [_flat(getattr(each, attribute)) for each in recordings]
-    names = list(dict.fromkeys(name for column in columns for name in column))
+    names = [
+        name
+        for name in dict.fromkeys(name for column in columns for name in column)
+        if name not in without
+    ]
     if not names:
         return ""
     rows = "".join(
@@ -142,6 +184,22 @@ def pairs_of(title: str, recordings: Sequence[Recording], attribute: str) -> str
     )
     heads = ["", *(each.name for each in recordings)] if len(recordings) > 1 else ["name", "value"]
     return _section(title, _table(heads, rows, "wrap"), attribute)
+
+
+def models_of(recordings: Sequence[Recording]) -> str:
+    """Return the tables of the models' layers; runs with the same model have one together."""
+    runs: dict[str, list[str]] = {}
+    for each in recordings:
+        summary = each.configuration.get(SUMMARY)
+        if isinstance(summary, str) and summary:
+            runs.setdefault(summary, []).append(each.name)
+    shared = len(runs) == 1 and len(next(iter(runs.values()))) == len(recordings)
+    return "".join(
+        _details(
+            "Model" if shared else f"Model of {', '.join(names)}", f"<pre>{escape(table)}</pre>"
+        )
+        for table, names in runs.items()
+    )
 
 
 def values_of(recording: Recording) -> str:
@@ -160,11 +218,7 @@ def values_of(recording: Recording) -> str:
     names = ["epoch", *recording.history]
     said = f"The best epoch is bold; {_NONE} is no finite value.{note}"
     table = _table(names, "".join(rows), "numbers", said)
-    name = escape(recording.name)
-    return (
-        f"<section><details><summary>Values of {name}</summary>"
-        f"{_scrolling(table, f'values of {name}')}</details></section>"
-    )
+    return _details(f"Values of {recording.name}", table)
 
 
 def _table(heads: Sequence[str], rows: str, kind: str, caption: str = "") -> str:
@@ -181,9 +235,22 @@ def _section(title: str, content: str, name: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{_scrolling(content, name)}</section>"
 
 
+def _details(title: str, content: str) -> str:
+    title = escape(title)
+    return f"<details><summary>{title}</summary>{_scrolling(content, title)}</details>"
+
+
 def _scrolling(content: str, name: str) -> str:
     """Return content that scrolls by itself, which the keyboard can reach."""
     return f'<div class="scroll" tabindex="0" role="group" aria-label="{name}">{content}</div>'
+
+
+def _sign(action: str) -> str:
+    path = _SIGNS.get(action, _DIAMOND)
+    return (
+        f'<svg class="sign" viewBox="0 0 10 10" aria-hidden="true"><path class="flag" d="{path}"/>'
+        "</svg>"
+    )
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import nn
 from callboard._core.batches import Batch
 from callboard._core.graph import Graph
 from callboard.torch.arrays import to_array
+from callboard.torch.description import description_of
 from callboard.torch.distributed import unwrapped
 from callboard.torch.graph import recorded_graph
 from callboard.torch.profiling import ChromeTrace, profiler
@@ -42,6 +43,10 @@ class TorchInspection:
     def summary(self) -> str:
         """Return the innermost layers as a table."""
         return summary_of(self._model)
+
+    def description(self) -> dict[str, Any]:
+        """Return type and size of the module, the optimizer with its settings, loss and metrics."""
+        return description_of(self._model)
 
     def embeddings(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copy the vectors of ``nn.Embedding`` and ``nn.EmbeddingBag`` to the host."""

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
 
-from callboard import callbacks as ours
 from callboard._core.callback import Callback
-from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
+from callboard._core.errors import ConfigurationError, DataError
 from callboard._core.history import History
 from callboard._core.hosted import HostedRun
 from callboard._core.journal import Journal
 from callboard._core.monitor import Best, Mode
 from callboard.callbacks.monitor_callback import MonitorCallback
+from callboard.replaying.stand_ins import (
+    ModelCheckpoint,
+    NoHistory,
+    ReplayedModel,
+    ReplayedRun,
+    only_deciding,
+)
 
 __all__ = ["Replay", "replay"]
 
+_OURS = "callboard"
 _RATE = "learning_rate"
 _DEFAULT_RATE = 0.001  # Keras's Adam
 
@@ -38,6 +42,8 @@ class Replay:
         stop_reason: Why the run would have been stopped, or an empty text.
         best: The best value of ``monitor`` in the epochs that would have taken place, or None.
         best_recorded: The best in the whole record, or None.
+        kept: The checkpoints that there would be at the end: path (of those in a folder, the
+            folder's) and epoch, from 0.
     """
 
     journal: Journal
@@ -48,6 +54,7 @@ class Replay:
     stop_reason: str
     best: float | None
     best_recorded: float | None
+    kept: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def stopped_epoch(self) -> int | None:
@@ -73,51 +80,6 @@ class Replay:
         )
 
 
-class _Model:
-    """Stands for the model that was trained then: it has a learning rate, and no weights."""
-
-    synchronous = True
-    rank = 0
-    rate_controller = ""
-
-    def __init__(self, learning_rate: float) -> None:
-        self.model = self
-        self.stop_training = False
-        self.learning_rate = learning_rate
-
-    def weights(self, into: object = None) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
-        """Return no weights: a record has none."""
-        return {}
-
-    def set_weights(self, weights: object) -> None:
-        """Have none to set; that they would have been is in the journal."""
-
-    def nonfinite(self) -> str:
-        """Take the weights for finite."""
-        return ""
-
-    def save(self, path: Path, *, weights_only: bool) -> None:
-        """Write nothing; that it would have been is in the journal."""
-
-    def reduced(self, logs: Any) -> Any:
-        """Return the metrics: there is one process."""
-        return logs
-
-
-class ModelCheckpoint(ours.ModelCheckpoint):
-    """A checkpoint that is only decided on."""
-
-    def check(self) -> None:
-        """Check the metric and the placeholders; no file has to be writable."""
-        if self.save_best_only:
-            MonitorCallback.check(self)
-        self._filename.check(self.run.metric_names)
-
-    def writes(self) -> Iterable[Path]:
-        """Return nothing."""
-        return ()
-
-
 def replay(
     history: History | Mapping[str, Sequence[float]] | str | os.PathLike[str],
     callbacks: Callback | Iterable[Callback],
@@ -132,17 +94,17 @@ def replay(
     lower.
 
     Args:
-        history: A ``History``, what ``History.history`` is, or the path of a log, event file or
-            folder, as :func:`callboard.recorded.read_recording` takes it.
-        callbacks: EarlyStopping, ReduceLROnPlateau, ModelCheckpoint (to a file), or callbacks of
-            your own that decide by ``on_epoch_end``.
+        history: A ``History``, what ``History.history`` is, or the path of a log, event file,
+            checkpoint store or folder of a run, as ``callboard.recorded.read_recording`` takes it.
+        callbacks: EarlyStopping, ReduceLROnPlateau, ModelCheckpoint (to a file or a folder, by
+            epochs), or callbacks of your own that decide by ``on_epoch_end``.
         epochs: The epochs, from 0, if the history does not know them.
         learning_rate: The rate to begin with; by default the first that was recorded, or 0.001.
 
     Raises:
         ConfigurationError: If there is no callback, or one cannot work.
         MetricNotFoundError: If a metric that is monitored was not recorded.
-        UnsupportedError: For a callback that writes or that trains.
+        UnsupportedError: For a callback that writes, that trains, or that saves between epochs.
         DataError: If the record is empty or not one value for each epoch.
 
     Example:
@@ -161,19 +123,21 @@ def replay(
     rates = metrics.pop(_RATE, [])
     if learning_rate is None:
         learning_rate = next((rate for rate in rates if rate > 0), _DEFAULT_RATE)
-    model = _Model(learning_rate)
-    asked = [_only_deciding(callback) for callback in given]
-    run = _ReplayedRun(
+    model = ReplayedModel(learning_rate)
+    asked = [only_deciding(callback) for callback in given]
+    are_ours = all(type(callback).__module__.partition(".")[0] == _OURS for callback in asked)
+    run = ReplayedRun(
         trainable=model,
         epochs=numbers[-1] + 1,
         initial_epoch=numbers[0],
-        callbacks=asked,
+        callbacks=[*asked, NoHistory()] if are_ours else asked,
         verbose=0,
         metrics=dict.fromkeys(name.removeprefix("val_") for name in metrics),
-        validation=any(name[:4] == "val_" for name in metrics),
+        validation=True,  # which metrics it has, the run knows from the record
         signals=False,
     )
-    done, taken = _play(run, metrics, numbers)
+    run.recorded = tuple(metrics)
+    done, taken = _play(run, model, metrics, numbers)
     monitor = next((c.monitor for c in asked if isinstance(c, MonitorCallback)), "")
     values = metrics.get(monitor, [])
     mode: Mode = next((c._watched.mode for c in asked if isinstance(c, MonitorCallback)), "min")  # noqa: SLF001 - its direction, found by now
@@ -191,17 +155,23 @@ def replay(
         run.stop_reason,
         best[0].value,
         best[1].value,
+        [*model.saved.items(), *_in_folders(asked)],
     )
 
 
-class _ReplayedRun(HostedRun):
-    """A run without the callbacks that every run gets."""
-
-    witnesses: ClassVar[tuple[Callback, ...]] = ()
+def _in_folders(asked: Sequence[Callback]) -> Iterator[tuple[str, int]]:
+    """Yield the checkpoints that folders would have at the end."""
+    for callback in asked:
+        if isinstance(callback, ModelCheckpoint) and callback.folder is not None:
+            for each in callback.folder.kept:
+                yield callback.filepath, each.epoch - 1
 
 
 def _play(
-    run: HostedRun, metrics: Mapping[str, Sequence[float]], numbers: Sequence[int]
+    run: HostedRun,
+    model: ReplayedModel,
+    metrics: Mapping[str, Sequence[float]],
+    numbers: Sequence[int],
 ) -> tuple[list[int], list[float]]:
     """Return the epochs that took place, and their learning rates."""
     done, rates = [], []
@@ -211,6 +181,7 @@ def _play(
             run.begin_epoch(epoch)
             run.validated = any(name[:4] == "val_" for name in logs)
             done.append(epoch)
+            model.epoch = epoch
             rates.append(run.learning_rate)
             if run.end_epoch(logs):
                 break
@@ -252,37 +223,3 @@ def _record(
     if not count:
         raise DataError("there are no metrics to replay; the record is empty")
     return dict(metrics), numbers
-
-
-def _only_deciding(callback: Callback) -> Callback:
-    """Return a copy that prints and writes nothing."""
-    name = type(callback).__name__
-    if isinstance(callback, ours.ModelCheckpoint):
-        return _checkpoint(callback)
-    if any(True for _ in callback.writes()) or not isinstance(callback, Callback):
-        raise UnsupportedError(
-            f"{name} writes files, which is not replayed; pass callbacks that decide: "
-            "EarlyStopping, ReduceLROnPlateau, ModelCheckpoint"
-        )
-    copied = copy.deepcopy(callback)
-    copied.reset()
-    if hasattr(copied, "verbose"):
-        copied.verbose = 0
-    return copied
-
-
-def _checkpoint(callback: ours.ModelCheckpoint) -> Callback:
-    if callback._folder is not None:  # noqa: SLF001 - of the same library
-        raise UnsupportedError(
-            f"{callback.filepath!r} is a folder of checkpoints, which is not replayed; pass "
-            "ModelCheckpoint('model.pt', ...) with the same monitor"
-        )
-    return ModelCheckpoint(
-        callback.filepath,
-        monitor=callback.monitor,
-        save_best_only=callback.save_best_only,
-        save_weights_only=callback.save_weights_only,
-        mode=callback.mode,
-        save_freq=callback.save_freq,
-        initial_value_threshold=callback._baseline,  # noqa: SLF001 - of the same library
-    )

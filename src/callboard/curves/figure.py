@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from callboard._core import fs
 from callboard._core.errors import DataError, UnknownNameError, UnsupportedError
+from callboard.curves.best import BestEpoch, best_epoch_of, draw_best, finite, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
-    "BestEpoch",
-    "best_epoch_of",
     "check_format",
     "draw_frame",
     "figure_of",
@@ -40,35 +39,6 @@ _MOST_MARKERS = 40
 # two lines apart in black and white too.
 _TRAIN, _VALIDATION, _RATE_COLOR = "#0072B2", "#D55E00", "#007A5A"
 _INK, _FAINT = "#222222", "#8A8A8A"
-
-
-class BestEpoch(NamedTuple):
-    """The best epoch of a training.
-
-    Attributes:
-        at: Its position in the lists of values.
-        name: The metric it is the best by: ``val_loss``, or ``loss`` without a validation.
-        value: That metric in the epoch.
-    """
-
-    at: int
-    name: str
-    value: float
-
-
-def best_epoch_of(history: Mapping[str, Sequence[float]]) -> BestEpoch | None:
-    """Return the epoch with the lowest ``val_loss``, without one ``loss``; None without either.
-
-    Example:
-        >>> best_epoch_of({"loss": [0.9, 0.5, 0.3], "val_loss": [0.9, 0.6, 0.7]})
-        BestEpoch(at=1, name='val_loss', value=0.6)
-    """
-    for name in ("val_loss", "loss"):
-        values = _finite(history.get(name, ()))
-        if not np.isnan(values).all():
-            at = int(np.nanargmin(values))
-            return BestEpoch(at, name, float(values[at]))
-    return None
 
 
 def figure_of(
@@ -99,7 +69,7 @@ def figure_of(
         >>> [axes.get_title(loc="left") for axes in figure.axes]
         ['loss']
     """
-    curves = {name: _finite(values) for name, values in history.items()}
+    curves = {name: finite(values) for name, values in history.items()}
     x = _numbers_of_epochs(curves, epochs)
     best = best_epoch_of(curves)
     panels = metrics_of(curves)
@@ -159,19 +129,6 @@ def write_figure(figure: Figure, path: Path) -> None:
         figure.savefig(file, format=path.suffix[1:].lower(), facecolor="white")
 
 
-def _finite(values: Sequence[float]) -> Any:
-    """Return values as an array in which all that cannot be drawn is NaN."""
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        array = np.empty((0, 0))
-    if array.ndim != 1:
-        raise DataError(
-            "curves are drawn of numbers, one for each epoch; leave out what has other values"
-        )
-    return np.where(np.isfinite(array), array, math.nan)
-
-
 def _numbers_of_epochs(curves: Mapping[str, Any], epochs: Sequence[int] | None) -> Any:
     """Return the epochs as they are shown, from 1."""
     lengths = {name: len(values) for name, values in curves.items()}
@@ -204,9 +161,10 @@ def _draw_panel(
         return
     axes.axvline(x[best.at], color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     validated = f"val_{name}" in curves
-    shown = curves[f"val_{name}" if validated else name][best.at]
-    if name != _RATE and not math.isnan(shown):
-        _draw_best(axes, (x[best.at], shown), _VALIDATION if validated else _TRAIN)
+    value = curves[f"val_{name}" if validated else name][best.at]
+    if name != _RATE and not math.isnan(value):
+        drawn = [curves[key] for key in (name, f"val_{name}") if key in curves]
+        draw_best(axes, (x[best.at], value), _VALIDATION if validated else _TRAIN, x, drawn)
 
 
 def draw_frame(axes: Axes, title: str) -> None:
@@ -255,37 +213,11 @@ def _draw_rate(axes: Axes, x: Any, y: Any) -> None:
         axes.set_yscale("log")
         return
     axes.set_ylim(bottom=0)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
-
-
-def _draw_best(axes: Axes, at: tuple[float, float], color: str) -> None:
-    """Mark a point with its value, on the side of the line that a learning curve leaves free."""
-    axes.plot(*at, "o", ms=9, mfc="white", mec=color, mew=2, zorder=4)
-    low, high = axes.get_ylim()
-    left, right = axes.get_xlim()
-    above = at[1] < (low + high) / 2
-    near_the_end = at[0] > left + 0.85 * (right - left)
-    axes.annotate(
-        _shown(at[1]),
-        at,
-        xytext=(-9 if near_the_end else 9, 9 if above else -9),
-        textcoords="offset points",
-        ha="right" if near_the_end else "left",
-        va="bottom" if above else "top",
-        fontsize=10,
-        fontweight="bold",
-        color=color,
-        bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
-        zorder=5,
-    )
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
 
 
 def _draw_title(figure: Figure, title: str, x: Any, best: BestEpoch | None) -> None:
-    found = "" if best is None else f"best epoch {x[best.at]}: {best.name} {_shown(best.value)}"
+    found = "" if best is None else f"best epoch {x[best.at]}: {best.name} {shown(best.value)}"
     text = "   |   ".join(part for part in (title, found) if part)
     if text:
         figure.suptitle(text, fontsize=13, color=_INK)
-
-
-def _shown(value: float) -> str:
-    return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
