@@ -100,6 +100,9 @@ class Run:
     witnesses: ClassVar[tuple[Callback, ...]] = ()
     """Callbacks that every run gets, for tests."""
 
+    metrics_by = ""
+    """What to pass to have metrics, if not validation data; for errors where they are missing."""
+
     def __init__(
         self,
         model: object = None,

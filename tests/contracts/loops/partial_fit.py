@@ -10,7 +10,7 @@ from callboard.bridges.sklearn import EstimatorTrainable
 SUFFIX = ".safetensors"
 LACKS = frozenset()
 SETS_THE_RATE = RESTORES = HEARS_OF_CTRL_C = KNOWS_NAN = True
-RESUMES = False
+RESUMES = True
 ALSO_LOGS = ""
 
 
