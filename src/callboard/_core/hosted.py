@@ -248,8 +248,7 @@ def _check_batch_hooks(callbacks: CallbackList) -> None:
                 continue
             if alone.idle("on_epoch_begin") and alone.idle("on_epoch_end"):
                 raise UnsupportedError(
-                    f"{name} acts by batches ({hook}), and this loop has none; let it act by "
-                    "epochs"
+                    f"{name} acts by batches ({hook}), and this loop has none; let it act by epochs"
                 )
             warnings.warn(
                 f"{name}.{hook} is never called: this loop has no batches",

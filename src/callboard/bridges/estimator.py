@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
-from callboard.bridges.estimator_state import RATES, EstimatorState
+from callboard.bridges.estimator_state import RATES, EstimatorState, by_columns
 from callboard.bridges.layerless import LayerlessTrainable
 from callboard.checkpoint.safetensors import read_safetensors, write_safetensors
 
@@ -100,7 +100,7 @@ class EstimatorTrainable(LayerlessTrainable):
 
     def weights(self, into: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Copy the fitted arrays."""
-        return {name: array.copy() for name, array in _fitted(self.estimator)}
+        return {name: array.copy(order="K") for name, array in _fitted(self.estimator)}
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         """Write the fitted arrays back.
@@ -115,15 +115,15 @@ class EstimatorTrainable(LayerlessTrainable):
         self._put(weights)
 
     def _put(self, weights: Mapping[str, Array]) -> None:
-        lists: dict[str, list[Array]] = {}
+        lists: dict[str, dict[int, Array]] = {}
         for name, array in weights.items():
             attribute, _, index = name.partition(".")
             if index:
-                lists.setdefault(attribute, []).append(np.array(array))
+                lists.setdefault(attribute, {})[int(index)] = np.array(array)
             else:
                 setattr(self.estimator, attribute, np.array(array))
-        for attribute, arrays in lists.items():
-            setattr(self.estimator, attribute, arrays)
+        for attribute, arrays in lists.items():  # in a file they are in any order
+            setattr(self.estimator, attribute, [arrays[index] for index in sorted(arrays)])
 
     def nonfinite(self) -> str:
         """Return the name of an array that holds NaN or an infinity, or an empty string."""
@@ -147,7 +147,9 @@ class EstimatorTrainable(LayerlessTrainable):
         weights = dict(_fitted(self.estimator))
         for name in weights:
             state["attributes"].pop(name.partition(".")[0], None)
-        return {"weights": weights, "frozen": {}, "estimator": state}
+        # The order in memory has a part in the last bit of products, and is not saved otherwise.
+        columns = [name for name, array in weights.items() if by_columns(array)]
+        return {"weights": weights, "frozen": {}, "estimator": {**state, "by_columns": columns}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()``.
@@ -156,7 +158,13 @@ class EstimatorTrainable(LayerlessTrainable):
             DataError: If it is the state of another estimator; then nothing is changed.
         """
         EstimatorState(self.estimator).write(state["estimator"])
-        self._put(state["weights"])
+        columns = state["estimator"]["by_columns"]
+        self._put(
+            {
+                n: np.array(a, order="F" if n in columns else "C")
+                for n, a in state["weights"].items()
+            }
+        )
 
 
 def _fitted(estimator: Any) -> Iterator[tuple[str, Array]]:

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from callboard._core.errors import DataError, UnsupportedError
 
-__all__ = ["RATES", "EstimatorState"]
+__all__ = ["RATES", "EstimatorState", "by_columns"]
 
 RATES = ("eta0", "learning_rate_init")
 """Parameters that hold a learning rate."""
@@ -28,7 +28,7 @@ _MADE_ANEW = frozenset(
 # Parameters that have no part in the result.
 _INDIFFERENT = frozenset({"n_jobs", "verbose", *RATES})
 
-_PART, _TEXTS, _NUMBERS, _RANDOM = "part", "texts", "numbers", "random state"
+_PART, _TEXTS, _NUMBERS, _COLUMNS, _RANDOM = "part", "texts", "numbers", "columns", "random state"
 _PLAIN = (type(None), bool, int, float, str, bytes, np.generic)
 
 
@@ -111,7 +111,7 @@ class EstimatorState:
 
     def _read(self, name: str, value: Any) -> Any:
         if _is_plain(value):
-            return value
+            return {_COLUMNS: value.T} if by_columns(value) else value
         if isinstance(value, np.random.RandomState):
             return {_RANDOM: self._read_random(name, value)}
         if isinstance(value, list | tuple):
@@ -145,10 +145,8 @@ class EstimatorState:
             return type(value)(self._written(each) for each in value)
         if not isinstance(value, Mapping):
             return np.array(value) if isinstance(value, np.ndarray) else value
-        if _NUMBERS in value:
-            return list(value[_NUMBERS])
-        if _TEXTS in value:
-            return np.array(value[_TEXTS], value["dtype"])
+        if _PART not in value and _RANDOM not in value:
+            return _array_of(value)
         if _RANDOM in value:
             return self._written_random(value[_RANDOM])
         return self._written_part(value)
@@ -171,6 +169,26 @@ class EstimatorState:
         generator = np.random.RandomState()
         generator.set_state(state)
         return generator
+
+
+def _array_of(value: Mapping[str, Any]) -> Any:
+    if _NUMBERS in value:
+        return list(value[_NUMBERS])
+    if _COLUMNS in value:
+        return np.array(value[_COLUMNS]).T
+    return np.array(value[_TEXTS], value["dtype"])
+
+
+def by_columns(value: Any) -> bool:
+    """Say whether an array lies in memory column by column.
+
+    Example:
+        >>> by_columns(np.ones((2, 3))), by_columns(np.ones((2, 3)).T)
+        (False, True)
+    """
+    return (
+        isinstance(value, np.ndarray) and value.flags.f_contiguous and not value.flags.c_contiguous
+    )
 
 
 def _global() -> np.random.RandomState:
