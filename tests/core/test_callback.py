@@ -134,3 +134,13 @@ def test_after_a_run_the_callback_still_knows_it():
     with run:
         pass
     assert callback.run is run
+
+
+def test_a_copy_of_a_used_callback_takes_part_in_no_run():
+    used = callbacks.EarlyStopping()
+    run = ScriptedRun([0.5, 0.4], monitor="val_loss")
+    run.play(used)
+    for copied in (copy.deepcopy(used), pickle.loads(pickle.dumps(used))):
+        assert copied.best == used.best == 0.4
+        with pytest.raises(RunStateError, match="takes part in no run yet"):
+            _ = copied.run

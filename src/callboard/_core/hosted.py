@@ -80,6 +80,7 @@ class HostedRun(Run):
         self.metrics_by = metrics_by
         self._batch_hooks: tuple[_Hook, _Hook] = (None, None)
         self._sleeper: Any = None
+        self._before = (self.progress.epoch, self.next_epoch, self.logs)
 
     @property
     def rate_controller(self) -> str:
@@ -125,8 +126,15 @@ class HostedRun(Run):
         resumes, self._cut.resumes_epoch = self._cut.resumes_epoch, False
         if resumes and epoch == self.progress.epoch:
             return
+        self._before = (self.progress.epoch, self.next_epoch, self.logs)
         self.next_epoch = epoch + 1
         self._begin_epoch(epoch)
+
+    def drop_epoch(self) -> None:
+        """Report that the epoch which has begun does not take place: the host has ended before."""
+        if self.in_epoch:
+            self.in_epoch = False
+            self.progress.epoch, self.next_epoch, self.logs = self._before
 
     def begin_batch(self) -> None:
         """Report that a training batch begins."""

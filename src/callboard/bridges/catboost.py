@@ -28,6 +28,7 @@ Array = np.ndarray[Any, Any]
 
 _ROUNDS = ("iterations", "n_estimators", "num_boost_round", "num_trees")
 _DEFAULT_ROUNDS = 1000
+_DEFAULT_LOSSES = ("Logloss", "MultiClass", "RMSE")
 _METRICS = "eval_set=(x, y) to fit"
 _BLOCK = "with Callbacks([...]).attach(model) as callbacks:"
 
@@ -42,7 +43,7 @@ class Callbacks(Boosting):
             model.fit(x, y, eval_set=..., callbacks=[callbacks])
 
     The metrics of ``learn`` have no prefix in the logs, those of the last validation set ``val_``;
-    the first one is the ``loss``, if lower is better. CatBoost's names (``validation-Logloss``) can
+    what is minimized is the ``loss``. CatBoost's names (``validation-Logloss``) can
     be read too. A round that CatBoost does not evaluate (``metric_period``) has no metrics. There
     are no batches, the model cannot be saved while it is trained, and the learning rate cannot be
     changed. Best weights are those of ``model.shrink``, after CatBoost has kept its own best
@@ -80,6 +81,7 @@ class Callbacks(Boosting):
         self._trainable: _Trainable | None = None
         self._error: BaseException | None = None
         self._evaluations = 0
+        self._losses: tuple[Any, ...] = _DEFAULT_LOSSES
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the model of one training too."""
@@ -101,7 +103,11 @@ class Callbacks(Boosting):
     def __enter__(self) -> Self:
         """Begin the run."""
         super().__enter__()
-        self._begin_run()
+        try:
+            self._begin_run()
+        except BaseException:
+            self._is_entered = False
+            raise
         return self
 
     def __exit__(
@@ -112,6 +118,8 @@ class Callbacks(Boosting):
     ) -> None:
         """End the run; raise a callback's own error, which CatBoost has made a text of."""
         own, self._error = self._error, None
+        if error is None:
+            self._end_unsaid()
         super().__exit__(kind, error, trace)
         if own is not None and isinstance(error, catboost.CatBoostError):
             raise own
@@ -119,7 +127,7 @@ class Callbacks(Boosting):
     def after_iteration(self, info: Any) -> bool:
         """Report the end of a round; return whether to go on."""
         if info.iteration == 1 and not self._is_entered:
-            self._end()  # CatBoost does not say that a training before this one ended
+            self._end_unsaid()
         if not self._is_running:
             self._begin_run()
         try:
@@ -130,6 +138,12 @@ class Callbacks(Boosting):
         if not self._is_entered and (stop or info.iteration == self.run.epoch_count):
             self._end()
         return not stop
+
+    def _end_unsaid(self) -> None:
+        """End a run whose end CatBoost has not told of, nor that its next round does not come."""
+        if self._is_running:
+            self.run.drop_epoch()
+            self._end()
 
     def _report(self, info: Any) -> bool:
         done = info.iteration
@@ -150,9 +164,13 @@ class Callbacks(Boosting):
         if self._evaluations == before:
             return {}
         return {
-            data: {name: float(values[-1]) for name, values in each.items()}
+            data: {name: float(each[name][-1]) for name in sorted(each, key=self._place)}
             for data, each in metrics.items()
         }
+
+    def _place(self, metric: str) -> int:
+        """Return where a metric stands: what is minimized comes first, CatBoost has no order."""
+        return self._losses.index(metric) if metric in self._losses else len(self._losses)
 
     def _begin_run(self) -> None:
         saving = (ModelCheckpoint, OrbaxCheckpoint)

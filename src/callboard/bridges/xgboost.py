@@ -64,6 +64,11 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
         super().__init__(callbacks, verbose=verbose)
         self._epochs = epochs
         self._log: Any = {}
+        self._trained: tuple[Any, int] = (None, 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the model of one training too."""
+        return {**super().__getstate__(), "_log": {}, "_trained": (None, 0)}
 
     def before_training(self, model: Any) -> Any:
         """Begin the run."""
@@ -78,7 +83,7 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """Report the beginning of a round, or end the training."""
-        self._log = evals_log
+        self._log, self._trained = evals_log, (model, model.num_boosted_rounds())
         if not self.run.stopping:
             self._guarded(self.run.begin_epoch, epoch)
         return self.run.stopping
@@ -90,12 +95,16 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
 
     def after_training(self, model: Any) -> Any:
         """End the run."""
-        if self.run.in_epoch and not self.run.stopping:  # a callback before this one ended it
-            self._guarded(self._end_round, _latest(self._log))
+        if self.run.in_epoch and not self.run.stopping:  # another callback ended training
+            trained, before = self._trained
+            if trained.num_boosted_rounds() > before:
+                self._guarded(self._end_round, _latest(self._log))
+            else:
+                self.run.drop_epoch()
         if isinstance(model, xgb.Booster):  # XGBoost's early stopping may have made another one
             self.run.model.host = model
         self._end()
-        self._log = {}
+        self._log, self._trained = {}, (None, 0)
         return model
 
 
@@ -126,11 +135,15 @@ class _Trainable(BoostingTrainable):
         return {"model": model, "rounds": np.array(self.model.host.num_boosted_rounds())}
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
-        booster = self.model.host
+        booster, best = self.model.host, int(weights["rounds"]) - 1
+        of_best = booster.attr("best_iteration") == str(best)
+        score = booster.attr("best_score")
         booster.load_model(bytearray(weights["model"].tobytes()))
-        # What XGBoost's own early stopping noted until then may be of another round, and it is by
-        # this attribute that XGBoost's estimators predict.
-        booster.set_attr(best_iteration=str(int(weights["rounds"]) - 1), best_score=None)
+        # XGBoost's estimators predict by this attribute, which its early stopping sets. Its score
+        # is not known of another round than that of its own choice.
+        booster.set_attr(
+            best_iteration=str(best), best_score=score if of_best or score is None else "nan"
+        )
 
 
 def _latest(log: Any) -> dict[str, dict[str, float]]:
