@@ -104,7 +104,7 @@ class Callbacks(Boosting):
         self._trainable, self._fit = EstimatorTrainable(estimator), context.root_uuid
         self._begin(
             trainable=self._trainable,
-            epochs=context.max_subtasks or 0,
+            epochs=getattr(estimator, "max_iter", None) or context.max_subtasks or 0,
             batches=False,
             metrics={name: _direction(name, score) for name, score in metrics.items()},
             metrics_by="Callbacks(validation_data=(X, y))",
