@@ -28,7 +28,7 @@ def of_run(folder, run_id, kind):
     """Return the records of one kind, when the service's process has written the last one."""
     until = time.monotonic() + 30
     while True:
-        files = sorted((folder / "wandb").glob(f"offline-run-*-{run_id}/*.wandb"))
+        files = sorted((folder / "wandb").glob(f"offline-run-*/run-{run_id}.wandb"))
         everything = [record for path in files for record in records(path)]
         found = {name: [] for name in (kind, "exit")}
         for record in everything:
@@ -77,7 +77,7 @@ def test_a_run_that_is_killed_goes_on_as_the_same_run_with_every_point_once(tmp_
     train(tracker, tmp_path / "run")
     found = sorted((tmp_path / "wandb").glob("offline-run-*"))
     assert len(found) == 2
-    assert {path.name.rpartition("-")[2] for path in found} == {tracker.run_id}
+    assert {path.name.split("-")[3] for path in found} == {tracker.run_id}
     assert curves(tmp_path, tracker.run_id) == expected(tmp_path / "whole")
 
 
@@ -149,3 +149,13 @@ def test_a_file_with_a_torn_end_gives_the_rows_before_it(tmp_path):
     assert steps[0] == 12
     assert steps[-1] == -1
     assert steps == sorted(steps, reverse=True)
+
+
+def test_the_second_folder_of_a_second_is_read_too(tmp_path):
+    """W&B appends a number where a run begins anew within the second in which it began."""
+    tracker = logger(tmp_path, update_freq="batch")
+    train(tracker, tmp_path / "run")
+    assert of_run(tmp_path, tracker.run_id, "exit")
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    folder.rename(f"{folder}-1")
+    assert last_steps(tmp_path / "wandb", tracker.run_id)["batch/loss"] == 12

@@ -23,7 +23,7 @@ def last_steps(folder: Path, run_id: str) -> dict[str, int]:
         run_id: The run.
     """
     steps: dict[str, int] = {}
-    for path in sorted(folder.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb")):
+    for path in sorted(folder.glob(f"offline-run-*/run-{run_id}.wandb")):
         for record in records(path):
             if record.WhichOneof("record_type") == "history":
                 for item in record.history.item:
