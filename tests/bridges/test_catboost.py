@@ -233,16 +233,21 @@ def test_errors_of_callbacks_keep_their_type(recorder, error):
     assert heard.lines == [f"on_exception {type(error).__name__}", "close"]
 
 
-def test_ctrl_c_in_the_middle_is_heard_of(recorder):
-    class Pressed(Callback):
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_signals_in_the_middle_are_heard_of(recorder, number, error):
+    class Signalled(Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 2:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
 
     heard = recorder(only=["on_train_end", "on_exception", "close"])
-    with pytest.raises(KeyboardInterrupt):
-        fit([Pressed(), heard])
-    assert heard.lines == ["on_exception KeyboardInterrupt", "close"]
+    with pytest.raises(error):
+        fit([Signalled(), heard])
+    assert heard.lines == [f"on_exception {error.__name__}", "close"]
 
 
 def test_training_goes_on_from_a_model():

@@ -76,6 +76,28 @@ class Stop(Callback):
             self.run.stop("enough")
 
 
+def test_a_stop_in_the_middle_of_an_epoch_ends_it_and_the_run(loop, reference, script):
+    if "on_train_batch_end" in loop.LACKS:
+        pytest.skip("the loop has no batches")
+    runs = [each.train(each.given([StopAt(step=4)]), script(DOWN_AND_UP, batches=3))
+            for each in (reference, loop)]  # fmt: skip
+    for run in runs:
+        assert run.stop_reason == "enough"
+        assert run.history.epoch == [0, 1]
+        assert run.progress.step == 4
+
+
+class StopAt(Callback):
+    """Asks for the end after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.run.progress.step == self.step:
+            self.run.stop("enough")
+
+
 def test_callbacks_are_called_in_their_declared_order(loop, recorder, script):
     lines = []
     one, late, early = (
