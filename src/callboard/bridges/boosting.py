@@ -11,6 +11,7 @@ import numpy as np
 
 from callboard._core import fs
 from callboard._core.errors import ConfigurationError, UnsupportedError
+from callboard._core.inspection import Inspection, Profiler
 from callboard._core.monitor import Mode, direction
 from callboard._core.trainable import NoModel
 from callboard.bridges.bridge import Bridge
@@ -30,7 +31,7 @@ class BoostingTrainable(LayerlessTrainable):
     """What callbacks may do to a model that grows by rounds, as far as the libraries agree."""
 
     @property
-    def inspection(self) -> Trees:
+    def inspection(self) -> Inspection:
         """What can be shown of the model."""
         return Trees(self.kind)
 
@@ -61,10 +62,13 @@ class Trees:
         kind: What it is ("a model of XGBoost").
     """
 
-    outputs_first = True
-
     def __init__(self, kind: str) -> None:
         self._kind = kind
+
+    @property
+    def outputs_first(self) -> bool:
+        """There are no convolutions to tell it of."""
+        return True
 
     def layers(self) -> NoReturn:
         """Raise, as there are none to draw histograms of."""
@@ -78,11 +82,13 @@ class Trees:
         """Return none."""
         return {}
 
-    def graph(self, batch: Any) -> None:
-        """Return None: there are no operations to show."""
+    def graph(self, batch: Any) -> NoReturn:
+        """Raise, as there are no operations to show."""
+        raise UnsupportedError(f"{self._kind} has no graph of operations")
 
-    def profiler(self) -> None:
+    def profiler(self) -> Profiler | None:
         """Return None: the libraries have none that could be asked."""
+        return None
 
 
 class Folds:
