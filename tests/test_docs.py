@@ -145,3 +145,39 @@ def test_the_examples_of_the_trackers_page_run(tmp_path):
     assert ran.returncode == 0, ran.stderr
     made = {path.name for path in tmp_path.iterdir()}
     assert made >= {"mlflow.db", "wandb", "runs", "comet", "models", "tracked"}
+
+
+def test_the_examples_of_the_keras_page_run(tmp_path):
+    if importlib.util.find_spec("keras") is None:
+        pytest.skip("needs keras")
+    given = (
+        "import os\n"
+        "os.environ['KERAS_BACKEND'] = 'torch'\n"
+        "warnings.filterwarnings('ignore', '__array__ implementation')  # Keras, reading tensors\n"
+        "import keras\n"
+        "layers = [keras.layers.Flatten(), keras.layers.Dense(10, activation='softmax')]\n"
+        "model = keras.Sequential([keras.Input((28, 28)), *layers])\n"
+        "model.compile('adam', 'sparse_categorical_crossentropy', metrics=['accuracy'])\n"
+    )
+    after = (
+        "assert Path('models/best.keras').exists() and len(group.history.epoch) > 5\n"
+        "assert Path('runs/b').is_dir() and len(history.history['val_loss']) == 20\n"
+    )
+    page = ROOT / "docs" / "keras.md"
+    ran = run_in(tmp_path, PREAMBLE + given + "\n".join(blocks(page)) + after)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_examples_of_the_reports_page_run(tmp_path):
+    after = "assert result.epochs_saved == 2 and len(sweep) == 4\n"
+    ran = run_in(tmp_path, "\n".join(blocks(ROOT / "docs" / "reports.md")) + after)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "curves.png").stat().st_size > 0
+    assert "epoch 4, step 0: EarlyStopping stopped: val_loss did not" in ran.stdout
+
+
+def test_there_is_no_page_whose_examples_are_not_run():
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py"))
+    pages = [page.name for page in PAGES if blocks(page)]
+    assert len(pages) >= 10
+    assert [name for name in pages if f'"{name}"' not in tests] == []

@@ -53,6 +53,61 @@ def test_hooks_are_called_in_the_same_order(loop, reference, recorder, script):
     assert heard.lines == lines
 
 
+def test_hooks_are_called_in_the_same_order_up_to_a_stop(loop, reference, recorder, script):
+    hooks = {h for h in HOOKS if "batch" not in h} - loop.LACKS
+    lines = []
+    for each in (reference, loop):
+        heard = recorder(only=hooks)
+        run = each.train(each.given([Stop(after=1), heard]), script(DOWN_AND_UP))
+        assert run.stop_reason == "enough"
+        lines.append([re.sub(f" (val_)?{each.ALSO_LOGS or '$'}", "", line) for line in heard.lines])
+    assert lines[1] == lines[0]
+    assert lines[0][-2:] == ["on_train_end loss val_loss", "close"]
+
+
+class Stop(Callback):
+    """Asks for the end after an epoch."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.after:
+            self.run.stop("enough")
+
+
+def test_a_stop_in_the_middle_of_an_epoch_ends_it_and_the_run(loop, reference, script):
+    if "on_train_batch_end" in loop.LACKS:
+        pytest.skip("the loop has no batches")
+    runs = [each.train(each.given([StopAt(step=4)]), script(DOWN_AND_UP, batches=3))
+            for each in (reference, loop)]  # fmt: skip
+    for run in runs:
+        assert run.stop_reason == "enough"
+        assert run.history.epoch == [0, 1]
+        assert run.progress.step == 4
+
+
+class StopAt(Callback):
+    """Asks for the end after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.run.progress.step == self.step:
+            self.run.stop("enough")
+
+
+def test_callbacks_are_called_in_their_declared_order(loop, recorder, script):
+    lines = []
+    one, late, early = (
+        recorder(["on_epoch_end"], lines, name) for name in ("one", "late", "early")
+    )
+    late.order, early.order = 5, -5
+    loop.train(loop.given([one, late, early]), script([0.5]))
+    assert [line.split()[0] for line in lines] == ["early", "one", "late"]
+
+
 @pytest.mark.parametrize(
     ("losses", "patience"),
     [(DOWN_AND_UP, 1), (DOWN_AND_UP, 3), ([0.5, float("nan"), 0.6, 0.4, 0.3], 2), ([0.5] * 4, 0)],
@@ -178,15 +233,31 @@ def _notes(error):
         error = error.__cause__ or error.__context__
 
 
-def test_the_same_objects_take_part_in_two_runs(loop, script):
-    stopping = callbacks.EarlyStopping(patience=1)
-    given = loop.given([stopping])
+def test_the_same_objects_take_part_in_two_runs(loop, script, tmp_path):
+    stopping, log = callbacks.EarlyStopping(patience=1), tmp_path / "log.csv"
+    history = callbacks.History()
+    saved = [callbacks.ModelCheckpoint(tmp_path / f"best{loop.SUFFIX}", save_best_only=True)]
+    given = loop.given([stopping, history, callbacks.CSVLogger(log), *saved * bool(loop.SUFFIX)])
     first, second = (
         loop.train(given, script([0.1] * 6, losses)).history.epoch
         for losses in (DOWN_AND_UP, [0.9, 0.8, 0.7, 0.6, 0.9, 0.5])
     )
     assert (first, second) == ([0, 1, 2], [0, 1, 2, 3, 4])
     assert stopping.best == pytest.approx(0.6)
+    assert history.epoch == second
+    assert len(log.read_text().splitlines()) == 1 + len(second)
+    if loop.SUFFIX:  # the best of all its runs, as in Keras: a worse model does not replace a file
+        assert saved[0].best == pytest.approx(0.4)
+
+
+def test_a_plateau_counts_anew_in_a_second_run(loop, script):
+    if not loop.SETS_THE_RATE:
+        pytest.skip("the host's rate cannot be changed")
+    plateau = callbacks.ReduceLROnPlateau("loss", patience=2, factor=0.1)
+    given = loop.given([plateau])
+    loop.train(given, script([0.5, 0.6]))
+    second = loop.train(given, script([0.5, 0.6, 0.7])).journal.of("reduced")
+    assert [decision.epoch for decision in second] == [2]
 
 
 @pytest.mark.parametrize(

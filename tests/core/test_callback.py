@@ -218,3 +218,13 @@ def test_an_attribute_that_means_something_else_is_told():
             self.model = model
 
     assert len(CallbackList([Foreign(), Callback()])) == 2
+
+
+def test_a_copy_of_a_used_callback_takes_part_in_no_run():
+    used = callbacks.EarlyStopping()
+    run = ScriptedRun([0.5, 0.4], monitor="val_loss")
+    run.play(used)
+    for copied in (copy.deepcopy(used), pickle.loads(pickle.dumps(used))):
+        assert copied.best == used.best == 0.4
+        with pytest.raises(RunStateError, match="takes part in no run yet"):
+            _ = copied.run

@@ -1,4 +1,5 @@
 import inspect
+import pickle
 
 import pytest
 
@@ -46,3 +47,11 @@ def test_a_missing_metric_names_what_was_logged_and_what_to_do():
     assert str(error) == (
         "metric 'val_los' was not logged. Did you mean 'val_loss'? Logged: loss, val_loss. Log it"
     )
+
+
+def test_errors_go_from_process_to_process_with_message_and_notes():
+    for error in (MetricNotFoundError("a", ["b"]), UnknownNameError("mode", "mix", ["min"])):
+        error.add_note("raised in X.on_epoch_end")
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is type(error)
+        assert (str(copy), copy.__notes__) == (str(error), error.__notes__)

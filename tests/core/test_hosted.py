@@ -179,3 +179,18 @@ def test_a_host_that_reports_no_errors_leaves_signals_alone(signals):
     assert (signal.getsignal(signal.SIGTERM) is not before) == signals
     run.end()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_epoch_that_does_not_take_place_leaves_nothing_behind(recorder):
+    heard = recorder(only=["on_epoch_end", "on_train_end"])
+    run = HostedRun(epochs=9, callbacks=[heard], verbose=0)
+    run.begin()
+    run.begin_epoch(0)
+    run.end_epoch({"loss": 0.5})
+    run.drop_epoch()  # none has begun
+    run.begin_epoch(1)
+    run.drop_epoch()
+    run.end()
+    assert heard.lines == ["on_epoch_end 0 loss", "on_train_end loss"]
+    assert (run.history.epoch, run.progress.epoch, run.next_epoch) == ([0], 0, 1)
+    assert run.stop_reason == ""

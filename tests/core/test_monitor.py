@@ -147,6 +147,15 @@ def test_patience_continues_from_its_state(improved, cut):
         ("recall@10", "max"),
         ("AUC", "max"),
         ("f1", "max"),
+        ("valid_0-l2", "min"),
+        ("val_l1", "min"),
+        ("mlogloss", "min"),
+        ("poisson-nloglik", "min"),
+        ("tweedie-nloglik@1.5", "min"),
+        ("error@0.4", "min"),
+        ("test-ndcg@5-", "max"),
+        ("val_pre@5", "max"),
+        ("auc_mu", "max"),
     ],
 )
 def test_well_known_names_have_a_direction(name, expected):
@@ -158,9 +167,10 @@ def test_what_the_metric_says_itself_comes_first():
     assert direction("val_loss", {"val_loss": "max", "loss": "min"}) == "max"
     assert direction("score", {"score": "min"}) == "min"
     assert direction("loss", {"loss": None}) == "min"
+    assert direction("validation-Huber:delta=2", {"Huber": "max"}) == "max"
 
 
-@pytest.mark.parametrize("name", ["score", "lossy", "val_my_metric", "gloss"])
+@pytest.mark.parametrize("name", ["score", "lossy", "val_my_metric", "gloss", "weights_l2"])
 def test_a_direction_that_cannot_be_known_is_an_error_that_asks_for_the_mode(name):
     with pytest.raises(ConfigurationError, match=f"{name}.*pass mode='min' or mode='max'"):
         direction(name)

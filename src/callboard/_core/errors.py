@@ -23,6 +23,7 @@ Errors of the operating system (a full disk, a path that may not be written) sta
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "CallboardError",
@@ -44,6 +45,10 @@ __all__ = [
 
 class CallboardError(Exception):
     """Root of all errors raised by callboard."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go from process to process with the message, whatever the constructor takes."""
+        return type(self).__new__, (type(self), *self.args), vars(self)
 
 
 class ConfigurationError(CallboardError, ValueError):

@@ -40,10 +40,11 @@ class HostedRun(Run):
             host that reports every end, as the signals' handlers stay until then.
         rate_controller: What changes the learning rate besides the callbacks, where the host knows
             that better than the optimizer shows.
-        batches: Whether the host reports batches. Where it does not, a callback that was told to
-            act by batches is an error, and one that may want to gets a warning.
+        batches: Whether the host reports batches. Where it does not, a callback that acts by
+            batches is an error, and one that acts by epochs too gets a warning.
         resumes_by: How the host goes on with a run that was interrupted, if not by what callbacks
             saved; a callback that saves whole runs is an error then, which says this instead.
+        metrics_by: What to pass to the host to have metrics, for the error where they are missing.
         **options: As of :class:`Run`.
 
     Example:
@@ -69,6 +70,7 @@ class HostedRun(Run):
         rate_controller: str | None = None,
         batches: bool = True,
         resumes_by: str = "",
+        metrics_by: str = "",
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
@@ -76,8 +78,10 @@ class HostedRun(Run):
         self._rate_controller = rate_controller
         self._reports_batches = batches
         self._resumes_by = resumes_by
+        self.metrics_by = metrics_by
         self._batch_hooks: tuple[_Hook, _Hook] = (None, None)
         self._sleeper: Any = None
+        self._before = (self.progress.epoch, self.next_epoch, self.logs)
 
     @property
     def rate_controller(self) -> str:
@@ -123,8 +127,15 @@ class HostedRun(Run):
         resumes, self._cut.resumes_epoch = self._cut.resumes_epoch, False
         if resumes and epoch == self.progress.epoch:
             return
+        self._before = (self.progress.epoch, self.next_epoch, self.logs)
         self.next_epoch = epoch + 1
         self._begin_epoch(epoch)
+
+    def drop_epoch(self) -> None:
+        """Report that the epoch which has begun does not take place: the host has ended before."""
+        if self.in_epoch:
+            self.in_epoch = False
+            self.progress.epoch, self.next_epoch, self.logs = self._before
 
     def begin_batch(self) -> None:
         """Report that a training batch begins."""
@@ -241,9 +252,15 @@ def _check_batch_hooks(callbacks: CallbackList) -> None:
                     f"this {name} acts by batches, and this loop has none; let it act by epochs"
                 )
             is_ours = type(callback).__module__.startswith("callboard.")  # and works by epochs too
-            if not is_ours and not CallbackList([callback]).idle(hook):
-                warnings.warn(
-                    f"{name}.{hook} is never called: this loop has no batches",
-                    ConfigurationWarning,
-                    stacklevel=5,
+            alone = CallbackList([callback])
+            if is_ours or alone.idle(hook):
+                continue
+            if alone.idle("on_epoch_begin") and alone.idle("on_epoch_end"):
+                raise UnsupportedError(
+                    f"{name} acts by batches ({hook}), and this loop has none; let it act by epochs"
                 )
+            warnings.warn(
+                f"{name}.{hook} is never called: this loop has no batches",
+                ConfigurationWarning,
+                stacklevel=5,
+            )

@@ -29,17 +29,22 @@ _LOWER_IS_BETTER = (
     "loss|error|mse|mae|mape|msle|rmse|nll|perplexity|ppl|hinge|crossentropy|cross_entropy|"
     "logcosh|log_cosh|poisson|kl_divergence|kld|divergence|wer|cer|logloss|mean_squared_error|"
     "mean_absolute_error|mean_absolute_percentage_error|mean_squared_logarithmic_error|"
-    "root_mean_squared_error|hamming_distance|brier_score|false_positives|false_negatives"
+    "root_mean_squared_error|hamming_distance|brier_score|false_positives|false_negatives|"
+    "rmsle|mphe|merror|mlogloss|nloglik|deviance"
 )
 _HIGHER_IS_BETTER = (
     "acc|accuracy|auc|auroc|aucpr|prc|precision|recall|sensitivity|specificity|f1|f1_score|"
     "fbeta|fbeta_score|iou|mean_iou|miou|dice|jaccard|map|ndcg|mrr|r2|r2_score|bleu|rouge|"
     "ssim|psnr|kappa|mcc|true_positives|true_negatives|explained_variance|pearson|spearman"
 )
+# Losses of libraries for boosting whose names may stand for much else as the end of a longer one.
+_LOWER_ALONE = "l1|l2|fair|gamma|huber|quantile|tweedie|cross_entropy_lambda|kullback_leibler"
 # Patterns as text: they are compiled at the first use, not at import.
 _DIRECTIONS: tuple[tuple[Mode, str], ...] = (
     ("min", rf"(^|[_/.\-])({_LOWER_IS_BETTER})$"),
     ("max", rf"(^|[_/.\-])({_HIGHER_IS_BETTER})$"),
+    ("min", rf"(^|-)({_LOWER_ALONE})$"),
+    ("max", r"(^|-)(pre|auc_mu)$"),
 )
 
 
@@ -58,12 +63,14 @@ def direction(name: str, known: Mapping[str, Mode | None] | None = None) -> Mode
         ('min', 'max', 'max')
     """
     base = name.removeprefix("val_")
-    for candidate in (name, base):
+    # Some libraries put the data set before a name and its parameters behind: "test-AUC:type=Mu".
+    bare = re.sub(r":.*", "", base.rpartition("-")[2])
+    for candidate in (name, base, bare):
         declared = (known or {}).get(candidate)
         if declared is not None:
             return declared
-    # Top-k accuracies end in a number: "top_5", "accuracy_5".
-    spelled = re.sub(r"[_@]?\d+$", "", base.lower())
+    # Top-k accuracies end in a number: "top_5", "accuracy_5", "ndcg@5-", "error@0.4".
+    spelled = re.sub(r"(@[\d.]+-?|[_@]?\d+|-)$", "", base.lower())
     for mode, pattern in _DIRECTIONS:
         if re.search(pattern, base.lower()) or re.search(pattern, spelled):
             return mode

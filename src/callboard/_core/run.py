@@ -100,6 +100,9 @@ class Run(RunStatus):
     ends_surely: ClassVar[bool] = True
     """Whether the end of the run is noticed, however it ends: it is a ``with`` block."""
 
+    metrics_by = ""
+    """What to pass to have metrics, if not validation data; for errors where they are missing."""
+
     def __init__(
         self,
         model: object = None,

@@ -2,93 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from callboard._core import fs
-from callboard._core.errors import ConfigurationError, UnknownNameError, UnsupportedError
-from callboard._core.logs import Logs
-from callboard._core.monitor import direction
+from callboard._core.errors import ConfigurationError, UnsupportedError
+from callboard._core.inspection import Inspection, Profiler
+from callboard._core.monitor import Mode, direction
+from callboard._core.trainable import NoModel
 from callboard.bridges.bridge import Bridge
+from callboard.bridges.layerless import LayerlessTrainable
 
-__all__ = ["Boosting", "BoostingModel", "BoostingTrainable", "Results", "named"]
+__all__ = ["Boosting", "BoostingTrainable", "Folds", "Results", "named"]
 
 Array = np.ndarray[Any, Any]
 Results = Mapping[str, Mapping[str, float]]
 """Values of metrics, by data set and metric."""
 
 _TRAINING = frozenset({"train", "training", "dtrain", "learn"})
+_FOLDS = "cross-validation trains a model for every fold, and none of them can be it"
 
 
-class BoostingModel:
-    """What callbacks of a boosting run receive as their model.
+class BoostingTrainable(LayerlessTrainable):
+    """What callbacks may do to a model that grows by rounds, as far as the libraries agree."""
 
-    Everything but ``stop_training`` is the library's own model, as far as it exists yet.
+    @property
+    def inspection(self) -> Inspection:
+        """What can be shown of the model."""
+        return Trees(self.kind)
 
-    Args:
-        booster: That model.
-    """
-
-    def __init__(self, booster: Any) -> None:
-        self.booster = booster
-        self.stop_training = False
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "booster" or name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.booster, name)
-
-
-class BoostingTrainable:
-    """What callbacks may do to a model that grows by rounds, as far as the libraries agree.
-
-    Args:
-        booster: The library's model.
-        library: Its name, for errors.
-    """
-
-    rank = 0
-    synchronous = True
-    rate_controller = ""
-    rejected = ""
-    suffixes: tuple[str, ...] = ()
-
-    def __init__(self, booster: Any, library: str) -> None:
-        self.model = BoostingModel(booster)
-        self._library = library
-
-    def reduced(self, logs: Logs) -> Logs:
-        """Return metrics as they are: the libraries take care of several processes."""
-        return logs
-
-    def nonfinite(self) -> str:
-        """Return nothing: trees that are not finite are not grown."""
-        return ""
-
-    def gradients(self) -> dict[str, Array]:
-        """Raise, as there are none."""
-        raise UnsupportedError(f"a model of {self._library} has no gradients to look at")
-
-    def activations(self, inputs: Any) -> dict[str, Array]:
-        """Raise, as there are no layers."""
-        raise UnsupportedError(f"a model of {self._library} has no layers to look at")
-
-    def guard(self, *, gradients: bool) -> bool:
-        """Say that the logs are to be looked at; a round cannot be rejected."""
-        if gradients:
-            self.gradients()
-        return False
-
-    def unguard(self) -> None:
-        """Do nothing, as nothing was guarded."""
-
-    def check_path(self, path: Path, *, weights_only: bool) -> None:
-        """Raise if the model cannot be saved under this name."""
-        if path.suffix not in self.suffixes:
-            raise UnknownNameError("file suffix", path.suffix or path.name, self.suffixes)
+    @abstractmethod
+    def content(self, suffix: str) -> bytes:
+        """Return what the library writes to a file with this suffix."""
 
     def save(self, path: Path, *, weights_only: bool) -> None:
         """Write the model durably and whole, in the library's own format."""
@@ -96,49 +45,111 @@ class BoostingTrainable:
         with fs.replacing(path) as file:
             file.write(content)
 
-    def content(self, suffix: str) -> bytes:
-        """Return what the library writes to a file with this suffix."""
-        raise NotImplementedError
-
-    def weights(self, into: dict[str, Array] | None = None) -> dict[str, Array]:
-        """Return what the model goes back to by ``set_weights``."""
-        raise NotImplementedError
-
-    def set_weights(self, weights: Mapping[str, Array]) -> None:
-        """Go back to what ``weights`` returned."""
-        raise NotImplementedError
-
     def state_dict(self) -> dict[str, Any]:
-        """Return the model as far as it has grown."""
-        return {"weights": self.weights()}
+        """Return the model as far as it has grown, as the bytes of a file."""
+        model = np.frombuffer(self.content(self.suffixes[-1]), np.uint8)
+        return {"weights": {"model": model}, "frozen": {}}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
-        self.set_weights(state["weights"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> NoReturn:
+        """Raise, as it is the library that goes on with a model."""
+        raise UnsupportedError(f"{self.kind} goes on by its library's own means")
+
+
+class Trees:
+    """What can be shown of a model that grows by rounds: that it is one.
+
+    Args:
+        kind: What it is ("a model of XGBoost").
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    @property
+    def outputs_first(self) -> bool:
+        """There are no convolutions to tell it of."""
+        return True
+
+    def layers(self) -> NoReturn:
+        """Raise, as there are none to draw histograms of."""
+        raise UnsupportedError(f"{self._kind} has no layers to draw; leave histogram_freq out")
+
+    def summary(self) -> str:
+        """Return what kind of model it is."""
+        return self._kind
+
+    def embeddings(self) -> dict[str, Array]:
+        """Return none."""
+        return {}
+
+    def graph(self, batch: Any) -> NoReturn:
+        """Raise, as there are no operations to show."""
+        raise UnsupportedError(f"{self._kind} has no graph of operations")
+
+    def profiler(self) -> Profiler | None:
+        """Return None: the libraries have none that could be asked."""
+        return None
+
+
+class Folds:
+    """The models of a cross-validation: callbacks may change the learning rate of all together.
+
+    Args:
+        folds: One for each fold.
+    """
+
+    def __init__(self, folds: Sequence[Any]) -> None:
+        self._folds = folds
+        self._no_model = NoModel(_FOLDS)
+        self.model = self._no_model.model
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_no_model" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._no_model, name)
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the next round."""
+        return float(self._folds[0].learning_rate)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        for fold in self._folds:
+            fold.learning_rate = value
 
 
 class Boosting(Bridge):
     """A bridge to a library that trains by rounds and has no batches."""
 
     _resumes_by = "save models with ModelCheckpoint and train on from the last one"
+    _directions: Mapping[str, Mode] = {}
 
     def _end_round(self, results: Results) -> bool:
         """Report that a round is over; return whether training is to end."""
         run = self.run
-        logs, other_names = named(results)
+        logs, other_names = named(results, self._directions)
         run.end_batch()
         validation = {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
+        if run.validation is None:  # what is evaluated in one round is in all
+            run.validation = bool(validation)
         if validation:
             run.begin_validation()
             run.end_validation(validation)
         return run.end_epoch(logs, other_names)
 
 
-def named(results: Results) -> tuple[dict[str, float], dict[str, str]]:
+def named(
+    results: Results, directions: Mapping[str, Mode] | None = None
+) -> tuple[dict[str, float], dict[str, str]]:
     """Return metrics by our names, and other names for them, each with ours.
 
     Those of the training data have no prefix, those of the last other data set ``val_``, those of
     further ones the name of the set. The first metric is the loss, if lower is better.
+
+    Args:
+        results: Values of the latest round.
+        directions: Whether "min" or "max" is better, for metrics of which the library knows it.
 
     Example:
         >>> logs, other_names = named({"train": {"rmse": 0.2, "r2": 0.8}, "test": {"rmse": 0.3}})
@@ -152,7 +163,7 @@ def named(results: Results) -> tuple[dict[str, float], dict[str, str]]:
     other_names: dict[str, str] = {}
     for data, metrics in results.items():
         prefix = "" if data in _TRAINING else "val_" if data == others[-1] else f"{data}_"
-        loss = _loss_of(metrics)
+        loss = _loss_of(metrics, directions)
         for metric, value in metrics.items():
             name = f"{prefix}loss" if metric == loss else f"{prefix}{metric}"
             logs[name] = value
@@ -162,51 +173,12 @@ def named(results: Results) -> tuple[dict[str, float], dict[str, str]]:
     return logs, other_names
 
 
-def _loss_of(metrics: Mapping[str, float]) -> str | None:
+def _loss_of(metrics: Mapping[str, float], directions: Mapping[str, Mode] | None) -> str | None:
     """Return the metric that is the loss: one of that name, else the first, if lower is better."""
     if "loss" in metrics:
         return "loss"
-    first = next(iter(metrics), None)
-    if first is None:
-        return None
-    spelled = first.lower()
-    if spelled in _LOWER:
-        return first
+    first = next(iter(metrics), "")
     try:
-        return first if direction(spelled) == "min" else None
+        return first if direction(first, directions) == "min" else None
     except ConfigurationError:
         return None
-
-
-# Names of losses that only libraries for boosting use.
-_LOWER = frozenset(
-    {
-        "aft-nloglik",
-        "binary_error",
-        "binary_logloss",
-        "cox-nloglik",
-        "cross_entropy_lambda",
-        "fair",
-        "gamma",
-        "gamma-deviance",
-        "gamma-nloglik",
-        "gamma_deviance",
-        "huber",
-        "kullback_leibler",
-        "l1",
-        "l2",
-        "logloss",
-        "mae",
-        "mape",
-        "merror",
-        "mlogloss",
-        "mphe",
-        "multi_error",
-        "multi_logloss",
-        "multiclass",
-        "poisson-nloglik",
-        "quantile",
-        "rmsle",
-        "tweedie",
-    }
-)

@@ -8,45 +8,35 @@ from typing import Any
 
 import numpy as np
 
-from callboard._core.errors import DataError, UnknownNameError, UnsupportedError
-from callboard._core.logs import Logs
+from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
+from callboard.bridges.estimator_state import RATES, EstimatorState, by_columns
+from callboard.bridges.layerless import LayerlessTrainable
 from callboard.checkpoint.safetensors import read_safetensors, write_safetensors
 
-__all__ = ["EstimatorModel", "EstimatorTrainable"]
+__all__ = ["EstimatorTrainable"]
 
 Array = np.ndarray[Any, Any]
 
-_SUFFIX = ".safetensors"
+# Schedules of SGDClassifier and its like that do not look at eta0, or mean something else by it.
+_WITHOUT_RATE = ("optimal", "pa1", "pa2")
 
 
-class EstimatorModel:
-    """What callbacks receive as their model; everything but ``stop_training`` is the estimator's.
-
-    Args:
-        estimator: The estimator.
-    """
-
-    def __init__(self, estimator: Any) -> None:
-        self.estimator = estimator
-        self.stop_training = False
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "estimator" or name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.estimator, name)
-
-
-class EstimatorTrainable:
+class EstimatorTrainable(LayerlessTrainable):
     """What callbacks may do to a scikit-learn estimator that is trained by ``partial_fit``.
 
     Its weights are its fitted attributes that are arrays of floating-point numbers, or lists of
     them: ``coef_``, ``intercept_``, ``coefs_.0``. They are saved as ``.safetensors``. The learning
     rate is that of the optimizer of ``MLPClassifier`` and ``MLPRegressor``, and ``eta0`` elsewhere.
 
+    A run that was interrupted goes on exactly with ``BackupAndRestore``: all attributes that are
+    arrays, numbers, texts and generators of random numbers are saved, and the optimizer of the
+    multi-layer perceptrons.
+
     Args:
         estimator: The estimator.
 
     Raises:
+        ConfigurationError: If it is none.
         UnsupportedError: Where a callback needs what an estimator does not have.
 
     Example:
@@ -61,18 +51,19 @@ class EstimatorTrainable:
         ['coef_', 'intercept_']
     """
 
-    rank = 0
-    synchronous = True
-    rate_controller = ""
-    rejected = ""
+    suffixes = (".safetensors",)
 
     def __init__(self, estimator: Any) -> None:
-        self.model = EstimatorModel(estimator)
+        if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
+            raise ConfigurationError(
+                f"EstimatorTrainable takes an estimator, such as SGDClassifier(); got {estimator!r}"
+            )
+        super().__init__(estimator, "an estimator")
 
     @property
     def estimator(self) -> Any:
         """The estimator."""
-        return self.model.estimator
+        return self.model.host
 
     @property
     def learning_rate(self) -> float:
@@ -80,32 +71,36 @@ class EstimatorTrainable:
         optimizer = getattr(self.estimator, "_optimizer", None)
         if optimizer is not None:
             return float(optimizer.learning_rate_init)
-        parameters = self.estimator.get_params(deep=False)
-        name = next((n for n in ("eta0", "learning_rate_init") if n in parameters), None)
-        if name is None:
-            raise UnsupportedError(
-                f"a {type(self.estimator).__name__} has no learning rate; leave out callbacks that "
-                "change it"
-            )
-        return float(parameters[name])
+        return float(self.estimator.get_params(deep=False)[self._rate()])
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        _ = self.learning_rate  # what has none says so
+        name = self._rate()
         optimizer = getattr(self.estimator, "_optimizer", None)
         if optimizer is not None:
             optimizer.learning_rate = optimizer.learning_rate_init = value
-        parameters = self.estimator.get_params(deep=False)
-        name = "eta0" if "eta0" in parameters else "learning_rate_init"
         self.estimator.set_params(**{name: value})
 
-    def reduced(self, logs: Logs) -> Logs:
-        """Return metrics as they are: there is one process."""
-        return logs
+    def _rate(self) -> str:
+        """Return the name of the parameter that is the learning rate."""
+        kind = type(self.estimator).__name__
+        parameters = self.estimator.get_params(deep=False)
+        name = next((n for n in RATES if n in parameters), "")
+        if not name:
+            raise UnsupportedError(
+                f"a {kind} has no learning rate; leave out callbacks that change it"
+            )
+        schedule = parameters.get("learning_rate")
+        if schedule in _WITHOUT_RATE:
+            raise UnsupportedError(
+                f"{kind}(learning_rate={schedule!r}) has no learning rate that could be changed; "
+                f"pass learning_rate='constant' and {name}, or leave out callbacks that change it"
+            )
+        return name
 
     def weights(self, into: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Copy the fitted arrays."""
-        return {name: array.copy() for name, array in _fitted(self.estimator)}
+        return {name: array.copy(order="K") for name, array in _fitted(self.estimator)}
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         """Write the fitted arrays back.
@@ -117,38 +112,22 @@ class EstimatorTrainable:
         given = {name: array.shape for name, array in weights.items()}
         if shapes and shapes != given:
             raise DataError(f"the estimator has {shapes}, and the weights are {given}")
+        self._put(weights)
+
+    def _put(self, weights: Mapping[str, Array]) -> None:
+        lists: dict[str, dict[int, Array]] = {}
         for name, array in weights.items():
             attribute, _, index = name.partition(".")
             if index:
-                getattr(self.estimator, attribute)[int(index)] = np.array(array)
+                lists.setdefault(attribute, {})[int(index)] = np.array(array)
             else:
                 setattr(self.estimator, attribute, np.array(array))
+        for attribute, arrays in lists.items():  # in a file they are in any order
+            setattr(self.estimator, attribute, [arrays[index] for index in sorted(arrays)])
 
     def nonfinite(self) -> str:
         """Return the name of an array that holds NaN or an infinity, or an empty string."""
         return next((n for n, a in _fitted(self.estimator) if not np.isfinite(a).all()), "")
-
-    def gradients(self) -> dict[str, Array]:
-        """Raise, as an estimator does not show them."""
-        raise UnsupportedError("an estimator does not show its gradients")
-
-    def activations(self, inputs: Any) -> dict[str, Array]:
-        """Raise, as an estimator does not show them."""
-        raise UnsupportedError("an estimator does not show what its layers give out")
-
-    def guard(self, *, gradients: bool) -> bool:
-        """Say that the logs are to be looked at; an update cannot be rejected."""
-        if gradients:
-            self.gradients()
-        return False
-
-    def unguard(self) -> None:
-        """Do nothing, as nothing was guarded."""
-
-    def check_path(self, path: Path, *, weights_only: bool) -> None:
-        """Raise if the weights cannot be saved under this name."""
-        if path.suffix != _SUFFIX:
-            raise UnknownNameError("file suffix", path.suffix or path.name, [_SUFFIX])
 
     def save(self, path: Path, *, weights_only: bool) -> None:
         """Write the fitted arrays durably and whole."""
@@ -159,15 +138,33 @@ class EstimatorTrainable:
         self.set_weights(read_safetensors(path))
 
     def state_dict(self) -> dict[str, Any]:
-        """Raise: an estimator does not show all of its state, its optimizer and counters."""
-        raise UnsupportedError(
-            "the training of an estimator cannot be saved and gone on with exactly, as it does not "
-            "show all of its state; save its weights by ModelCheckpoint('name.safetensors')"
-        )
+        """Return all that ``partial_fit`` goes on from.
+
+        Raises:
+            UnsupportedError: If the estimator keeps something that is no plain value.
+        """
+        state = EstimatorState(self.estimator).read()
+        weights = dict(_fitted(self.estimator))
+        for name in weights:
+            state["attributes"].pop(name.partition(".")[0], None)
+        # The order in memory has a part in the last bit of products, and is not saved otherwise.
+        columns = [name for name, array in weights.items() if by_columns(array)]
+        return {"weights": weights, "frozen": {}, "estimator": {**state, "by_columns": columns}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raise, as nothing can have been saved."""
-        self.state_dict()
+        """Continue from ``state_dict()``.
+
+        Raises:
+            DataError: If it is the state of another estimator; then nothing is changed.
+        """
+        EstimatorState(self.estimator).write(state["estimator"])
+        columns = state["estimator"]["by_columns"]
+        self._put(
+            {
+                n: np.array(a, order="F" if n in columns else "C")
+                for n, a in state["weights"].items()
+            }
+        )
 
 
 def _fitted(estimator: Any) -> Iterator[tuple[str, Array]]:

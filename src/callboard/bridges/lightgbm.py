@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
 from typing import Any, NoReturn
 
 import lightgbm as lgb
 import numpy as np
 from lightgbm.callback import CallbackEnv, EarlyStopException
 
+from callboard._core.checks import ConfigurationWarning
 from callboard._core.errors import ConfigurationError, UnsupportedError
-from callboard._core.trainable import NoModel
-from callboard.bridges.boosting import Boosting, BoostingTrainable
+from callboard.bridges.boosting import Boosting, BoostingTrainable, Folds
 
 __all__ = ["Callbacks"]
 
@@ -19,6 +21,8 @@ Array = np.ndarray[Any, Any]
 
 _RATES = ("learning_rate", "shrinkage_rate", "eta")
 _DEFAULT_RATE = 0.1
+_BOOSTING = ("boosting", "boosting_type", "boost")
+_METRICS = "valid_sets=[train, validation]"
 
 
 class Callbacks(Boosting):
@@ -32,7 +36,10 @@ class Callbacks(Boosting):
     (``val_auc``); LightGBM's (``valid_0-l2``) can be read too. There are no batches.
     ModelCheckpoint saves ``.txt``, which LightGBM loads. A stop takes place when all of LightGBM's
     callbacks have seen the round. Best weights are LightGBM's ``best_iteration``, by which it
-    predicts and saves.
+    predicts and saves; with dart, where later rounds change the earlier trees, the model as it was.
+    Beside LightGBM's own early stopping, the first to stop wins; in the same round it is
+    LightGBM's. In ``lgb.cv`` callbacks have the means over the folds and may change the learning
+    rate; there is no model to save.
 
     LightGBM does not say when training ends: ``with Callbacks([...]) as callbacks:`` around it
     calls ``on_train_end`` where another callback stops it, and ``on_exception`` after an error.
@@ -91,13 +98,18 @@ class Callbacks(Boosting):
         self._guarded(self.run.begin_epoch, env.iteration)
 
     def _begin_run(self, env: CallbackEnv) -> None:
-        self._trainable = _Trainable(env) if isinstance(env.model, lgb.Booster) else None
-        folds = "a model of its own is trained for every fold, and none of them can be it"
+        self._trainable = None
+        trainable: _Trainable | Folds
+        if isinstance(env.model, lgb.Booster):
+            trainable = self._trainable = _Trainable(env.model, env.params)
+        else:
+            trainable = Folds([_Trainable(fold, env.params) for fold in env.model.boosters])
         self._begin(
-            trainable=self._trainable or NoModel(folds),
+            trainable=trainable,
             epochs=env.end_iteration,
             initial_epoch=env.begin_iteration,
             batches=False,
+            metrics_by=_METRICS,
         )
 
     def _after(self, env: CallbackEnv) -> None:
@@ -114,12 +126,24 @@ class Callbacks(Boosting):
         if not self._is_running or not (self.run.stopping or is_last):
             return
         self._end()
-        trainable = self._trainable
+        trainable, self._trainable = self._trainable, None
         if trainable is not None and trainable.restored is not None:
             rounds, results = trainable.restored
             raise EarlyStopException(rounds - 1, results)
         if self.run.stopping:
             raise EarlyStopException(env.iteration, env.evaluation_result_list or [])
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the run, if LightGBM has not said that training ended."""
+        super().__exit__(kind, error, trace)
+        trainable, self._trainable = self._trainable, None
+        if error is None and trainable is not None and trainable.restored is not None:
+            trainable.go_back(trainable.restored[0])
 
 
 class _Call:
@@ -146,10 +170,10 @@ class _Trainable(BoostingTrainable):
 
     suffixes = (".txt",)
 
-    def __init__(self, env: CallbackEnv) -> None:
-        super().__init__(env.model, "LightGBM")
-        self._booster = env.model
-        self._settings = env.params
+    def __init__(self, booster: lgb.Booster, settings: dict[str, Any]) -> None:
+        super().__init__(booster, "a model of LightGBM")
+        self._settings = settings
+        self._boosting = next((settings[n] for n in _BOOSTING if n in settings), "gbdt")
         self.results: list[Any] = []
         self._kept: tuple[int, list[Any]] = (0, [])
         self.restored: tuple[int, list[Any]] | None = None
@@ -157,6 +181,11 @@ class _Trainable(BoostingTrainable):
     @property
     def learning_rate(self) -> float:
         """Return the rate of the next round."""
+        if self._boosting in ("rf", "random_forest"):
+            raise UnsupportedError(
+                f"boosting={self._boosting!r} has no learning rate; leave out callbacks that "
+                "change it"
+            )
         return float(
             next((self._settings[n] for n in _RATES if n in self._settings), _DEFAULT_RATE)
         )
@@ -164,31 +193,35 @@ class _Trainable(BoostingTrainable):
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         name = next((n for n in _RATES if n in self._settings), _RATES[0])
-        self._booster.reset_parameter({name: value})
+        self.model.host.reset_parameter({name: value})
         self._settings[name] = value
 
     def content(self, suffix: str) -> bytes:
-        text: str = self._booster.model_to_string(num_iteration=-1)
+        text: str = self.model.host.model_to_string(num_iteration=-1)
         return text.encode()
 
     def weights(self, into: dict[str, Array] | None = None) -> dict[str, Array]:
-        boosting = self._settings.get("boosting", self._settings.get("boosting_type"))
-        if boosting == "dart":
-            raise UnsupportedError(
-                "with boosting='dart' later rounds change the earlier trees, so there is no going "
-                "back to the best weights; save them with ModelCheckpoint(save_best_only=True)"
-            )
-        self._kept = (self._booster.current_iteration(), self.results)
-        return {"rounds": np.array(self._kept[0])}
+        self._kept = (self.model.host.current_iteration(), self.results)
+        weights = {"rounds": np.array(self._kept[0])}
+        if self._boosting == "dart":  # later rounds change the earlier trees
+            weights["model"] = np.frombuffer(self.content(".txt"), np.uint8)
+        return weights
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         rounds = int(weights["rounds"])
         self.restored = (rounds, self._kept[1] if self._kept[0] == rounds else [])
+        if "model" in weights:
+            self.model.host.model_from_string(weights["model"].tobytes().decode())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the model as far as it has grown."""
-        return {"weights": {"model": np.frombuffer(self.content(".txt"), np.uint8)}}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
-        raise UnsupportedError("a booster goes on by lgb.train(init_model=...)")
+    def go_back(self, rounds: int) -> None:
+        """Go back to so many rounds when training has ended by another callback of LightGBM."""
+        booster = self.model.host
+        if rounds <= booster.current_iteration():
+            booster.best_iteration = rounds
+            return
+        warnings.warn(
+            f"LightGBM's early stopping has cut the model to {booster.current_iteration()} rounds, "
+            f"so the best weights, of round {rounds}, could not be restored; use one of the two",
+            ConfigurationWarning,
+            stacklevel=3,
+        )

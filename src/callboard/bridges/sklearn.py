@@ -8,7 +8,10 @@ from typing import Any
 
 from sklearn.base import is_classifier
 from sklearn.metrics import log_loss, mean_squared_error
+from sklearn.utils import check_consistent_length
 
+from callboard._core.errors import ConfigurationError, RunStateError, UnsupportedError
+from callboard._core.monitor import Mode, direction
 from callboard.bridges.boosting import Boosting
 from callboard.bridges.estimator import EstimatorTrainable
 
@@ -20,8 +23,10 @@ Score = Callable[[Any, Any, Any], float]
 class Callbacks(Boosting):
     """Callbacks for an estimator of scikit-learn that reports the iterations of ``fit``.
 
-    In scikit-learn 1.9 that is ``LogisticRegression`` with its solver "lbfgs". For estimators with
-    ``partial_fit`` write the loop: ``Run(trainable=EstimatorTrainable(estimator))``.
+    In scikit-learn 1.9 that is ``LogisticRegression`` with its solver "lbfgs", alone or inside of
+    a ``Pipeline``, ``GridSearchCV`` or another estimator: the callbacks are set on the innermost
+    one, and each of its fits is a run. For estimators with ``partial_fit`` write the loop:
+    ``Run(trainable=EstimatorTrainable(estimator))``.
 
     An iteration is an epoch; there are no batches. After each the metrics are computed on the
     training data, and with ``val_`` on ``validation_data``.
@@ -32,8 +37,9 @@ class Callbacks(Boosting):
     Args:
         callbacks: Callbacks, in any order.
         verbose: 1 or 2 prints a line an iteration.
-        metrics: Functions of estimator, X and y by name. By default ``loss`` (log loss of a
-            classifier, mean squared error of a regressor) and for a classifier ``accuracy``.
+        metrics: Functions of estimator, X and y by name, such as ``get_scorer("roc_auc")``. By
+            default ``loss`` (log loss of a classifier, mean squared error of a regressor) and for a
+            classifier ``accuracy``.
         validation_data: ``(X, y)``.
 
     Attributes:
@@ -42,8 +48,9 @@ class Callbacks(Boosting):
     Raises:
         ConfigurationError: For a list that holds something else than callbacks; before the first
             iteration for what surely cannot work.
-        UnsupportedError: For callbacks that change the learning rate or act by batches, and for
-            ``BackupAndRestore``.
+        UnsupportedError: For an estimator that reports no iterations, for callbacks that change the
+            learning rate or act by batches, and for ``BackupAndRestore``.
+        RunStateError: In a fit while another with the same object goes on, in another thread.
 
     Example:
         >>> from sklearn.linear_model import LogisticRegression
@@ -68,11 +75,13 @@ class Callbacks(Boosting):
         validation_data: tuple[Any, Any] | None = None,
     ) -> None:
         super().__init__(callbacks, verbose=verbose)
+        _check(metrics, validation_data)
         self._metrics = metrics
         self._validation_data = validation_data
         self._trainable: EstimatorTrainable | None = None
         self._final: Mapping[str, Any] | None = None
         self._handled: BaseException | None = None
+        self._fit: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the estimator of one training too."""
@@ -80,14 +89,25 @@ class Callbacks(Boosting):
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin the run."""
-        self._final = None
+        if self._is_running:
+            raise RunStateError(
+                "these callbacks take part in another fit that goes on; give each a copy of its own"
+            )
+        self._final = self._trainable = None
         self._handled = sys.exception()  # fit may be called where one is being handled
-        self._trainable = EstimatorTrainable(estimator)
+        if context.max_subtasks == 0 or hasattr(estimator, "steps") or hasattr(estimator, "cv"):
+            raise UnsupportedError(
+                f"this {type(estimator).__name__} reports no iterations of its own; set the "
+                "callbacks on the estimator inside of it, or write a loop around partial_fit"
+            )
+        metrics = self._metrics or _default_metrics(estimator)
+        self._trainable, self._fit = EstimatorTrainable(estimator), context.root_uuid
         self._begin(
             trainable=self._trainable,
-            epochs=context.max_subtasks or 0,
+            epochs=getattr(estimator, "max_iter", None) or context.max_subtasks or 0,
             batches=False,
-            rate_controller="",
+            metrics={name: _direction(name, score) for name, score in metrics.items()},
+            metrics_by="Callbacks(validation_data=(X, y))",
             validation=self._validation_data is not None,
         )
 
@@ -108,7 +128,7 @@ class Callbacks(Boosting):
             return False
         if not self._is_running:
             return True
-        self._trainable.model.estimator = fitted_estimator
+        self._trainable.model.host = fitted_estimator
         metrics = self._metrics or _default_metrics(estimator)
         results = {
             "train": {n: float(score(fitted_estimator, X, y)) for n, score in metrics.items()}
@@ -128,7 +148,7 @@ class Callbacks(Boosting):
     def teardown(self, estimator: Any, context: Any) -> None:
         """End the run; give the estimator the weights that it should have ended with."""
         trainable, error = self._trainable, sys.exception()
-        if trainable is None:
+        if trainable is None or context.root_uuid != self._fit:
             return
         if error is not None and error is not self._handled:
             self._fail(error)
@@ -140,9 +160,35 @@ class Callbacks(Boosting):
             after = None if trained is estimator else trainable.weights()
             if before is not None and after is not None and _differ(before, after):
                 self._final = after
-        trainable.model.estimator = estimator
+        trainable.model.host = estimator
         if self._final is not None:
             trainable.set_weights(self._final)
+
+
+def _check(metrics: Any, validation_data: Any) -> None:
+    if metrics is not None and not (
+        isinstance(metrics, Mapping) and metrics and all(map(callable, metrics.values()))
+    ):
+        raise ConfigurationError(
+            "metrics must be a dict of functions of estimator, X and y by name, such as "
+            f"{{'auc': sklearn.metrics.get_scorer('roc_auc')}}; got {metrics!r}"
+        )
+    if validation_data is not None:
+        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+            raise ConfigurationError(
+                f"validation_data must be (X, y); got a {type(validation_data).__name__}"
+            )
+        check_consistent_length(*validation_data)
+
+
+def _direction(name: str, score: Score) -> Mode | None:
+    """Say whether a lower or a higher value is better: of scikit-learn's scorers a higher one."""
+    if hasattr(score, "_score_func"):
+        return "max"
+    try:
+        return direction(name)
+    except ConfigurationError:
+        return None
 
 
 def _differ(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
-from callboard._core.trainable import NoModel
-from callboard.bridges.boosting import Boosting, BoostingTrainable
+from callboard.bridges.boosting import Boosting, BoostingTrainable, Folds
 
 __all__ = ["Callbacks"]
 
 Array = np.ndarray[Any, Any]
+
+_METRICS = 'evals=[(train, "train"), (validation, "validation")]'
 
 
 class Callbacks(Boosting, xgb.callback.TrainingCallback):
@@ -25,6 +26,9 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
     metrics have their names (``val_auc``); XGBoost's (``validation-logloss``) can be read too.
     There are no batches. ModelCheckpoint saves ``.ubj`` and ``.json``, which XGBoost loads.
     A stop takes place before the next round, so that all of XGBoost's callbacks see the last one.
+    Beside XGBoost's own early stopping, the first to ask ends the training. Best weights that come
+    back are the model up to the best round, and set ``best_iteration``. In ``xgb.cv`` callbacks
+    have the means over the folds and may change the learning rate; there is no model to save.
 
     XGBoost does not tell its callbacks of errors and Ctrl-C: for ``on_exception`` and ``close``
     go ``with Callbacks([...]) as callbacks:`` around the training.
@@ -60,19 +64,26 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
         super().__init__(callbacks, verbose=verbose)
         self._epochs = epochs
         self._log: Any = {}
+        self._trained: tuple[Any, int] = (None, 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the model of one training too."""
+        return {**super().__getstate__(), "_log": {}, "_trained": (None, 0)}
 
     def before_training(self, model: Any) -> Any:
         """Begin the run."""
-        # In cross-validation there is a model for each fold, and none of them is the one.
-        folds = "a model of its own is trained for every fold, and none of them can be it"
-        trainable = _Trainable(model) if isinstance(model, xgb.Booster) else NoModel(folds)
+        trainable: _Trainable | Folds
+        if isinstance(model, xgb.Booster):
+            trainable = _Trainable(model)
+        else:
+            trainable = Folds([_Trainable(fold.bst) for fold in model.cvfolds])
         self._log = {}
-        self._begin(trainable=trainable, epochs=self._epochs, batches=False)
+        self._begin(trainable=trainable, epochs=self._epochs, batches=False, metrics_by=_METRICS)
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """Report the beginning of a round, or end the training."""
-        self._log = evals_log
+        self._log, self._trained = evals_log, (model, model.num_boosted_rounds())
         if not self.run.stopping:
             self._guarded(self.run.begin_epoch, epoch)
         return self.run.stopping
@@ -84,10 +95,16 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
 
     def after_training(self, model: Any) -> Any:
         """End the run."""
-        if self.run.in_epoch and not self.run.stopping:  # a callback before this one ended it
-            self._guarded(self._end_round, _latest(self._log))
+        if self.run.in_epoch and not self.run.stopping:  # another callback ended training
+            trained, before = self._trained
+            if trained.num_boosted_rounds() > before:
+                self._guarded(self._end_round, _latest(self._log))
+            else:
+                self.run.drop_epoch()
+        if isinstance(model, xgb.Booster):  # XGBoost's early stopping may have made another one
+            self.run.model.host = model
         self._end()
-        self._log = {}
+        self._log, self._trained = {}, (None, 0)
         return model
 
 
@@ -95,29 +112,38 @@ class _Trainable(BoostingTrainable):
     suffixes = (".json", ".ubj")
 
     def __init__(self, booster: xgb.Booster) -> None:
-        super().__init__(booster, "XGBoost")
-        self._booster = booster
+        super().__init__(booster, "a model of XGBoost")
         self.rank = xgb.collective.get_rank()
 
     @property
     def learning_rate(self) -> float:
         """Return the rate of the next round."""
-        config = json.loads(self._booster.save_config())
-        return float(_found(config["learner"]["gradient_booster"], "learning_rate"))
+        config = json.loads(self.model.host.save_config())
+        rate = _found(config["learner"]["gradient_booster"], "learning_rate")
+        return float(str(np.float32(rate)))  # 0.3, and not its 0.300000012
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self._booster.set_param("learning_rate", value)
+        self.model.host.set_param("learning_rate", value)
 
     def content(self, suffix: str) -> bytes:
-        return bytes(self._booster.save_raw(raw_format=suffix[1:]))
+        return bytes(self.model.host.save_raw(raw_format=suffix[1:]))
 
     def weights(self, into: dict[str, Array] | None = None) -> dict[str, Array]:
         # The whole model and not a number of rounds: dart changes earlier trees, gblinear has none.
-        return {"model": np.frombuffer(self.content(".ubj"), np.uint8)}
+        model = np.frombuffer(self.content(".ubj"), np.uint8)
+        return {"model": model, "rounds": np.array(self.model.host.num_boosted_rounds())}
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
-        self._booster.load_model(bytearray(weights["model"].tobytes()))
+        booster, best = self.model.host, int(weights["rounds"]) - 1
+        of_best = booster.attr("best_iteration") == str(best)
+        score = booster.attr("best_score")
+        booster.load_model(bytearray(weights["model"].tobytes()))
+        # XGBoost's estimators predict by this attribute, which its early stopping sets. Its score
+        # is not known of another round than that of its own choice.
+        booster.set_attr(
+            best_iteration=str(best), best_score=score if of_best or score is None else "nan"
+        )
 
 
 def _latest(log: Any) -> dict[str, dict[str, float]]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MonitorCallback"]
 
-_NO_VALIDATION = "no validation data was given; pass validation_data= or validation_split= to fit"
+_NO_VALIDATION = "no validation data was given; pass "
+_TO_FIT = "validation_data= or validation_split= to fit"
 _ADDED_LATER = "If a callback of yours adds it, give its class `order = -10`"
 
 
@@ -100,7 +101,7 @@ class MonitorCallback(Callback):
         run = self.run
         base = self.monitor.removeprefix("val_")
         if run.validation is False and base != self.monitor and base in (run.metrics or {}):
-            raise MetricNotFoundError(self.monitor, run.metrics or (), _NO_VALIDATION)
+            raise MetricNotFoundError(self.monitor, run.metrics or (), self._no_validation())
         names = run.metric_names
         if names is not None and self.monitor not in names:
             raise MetricNotFoundError(self.monitor, names, f"({type(self).__name__} monitors it)")
@@ -135,7 +136,7 @@ class MonitorCallback(Callback):
         if self._seen:
             return
         if self.run.validation is False and self.monitor.startswith("val_"):
-            raise MetricNotFoundError(self.monitor, logs, _NO_VALIDATION)
+            raise MetricNotFoundError(self.monitor, logs, self._no_validation())
         if self.monitor.startswith("val_") and not self.run.validated:
             if not self._warned and self.run.validation is None:
                 self._warned = True
@@ -146,7 +147,12 @@ class MonitorCallback(Callback):
                     stacklevel=2,
                 )
             return
-        raise MetricNotFoundError(self.monitor, logs, _ADDED_LATER)
+        host = "" if logs else self.run.metrics_by
+        hint = f"nothing is evaluated; pass {host}" if host else _ADDED_LATER
+        raise MetricNotFoundError(self.monitor, logs, hint)
+
+    def _no_validation(self) -> str:
+        return _NO_VALIDATION + (self.run.metrics_by or _TO_FIT)
 
     def reset(self) -> None:
         """Forget the best value of the run before."""

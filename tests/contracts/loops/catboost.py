@@ -41,6 +41,9 @@ class Loss:
         return (self.script.train() if self.training else self.script.validate()), 1
 
 
+Loss.__name__ = "loss"  # as CatBoost calls it
+
+
 def train(callbacks, script):
     script.batches = 1
     model = catboost.CatBoostRegressor(

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from safetensors.numpy import load_file
 
 from callboard.jax import Model
 
@@ -56,5 +55,6 @@ def trained_for(run):
 
 
 def loaded(path):
-    (weight,) = load_file(path).values()
-    return float(weight.item())
+    model = Model(lambda params, x: x * params["weight"], {"weight": jnp.zeros(1)})
+    model.load_weights(path)
+    return model.get_weights()[0].item()

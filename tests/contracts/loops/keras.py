@@ -63,5 +63,6 @@ def trained_for(run):
 
 
 def loaded(path):
-    (weight,) = load_file(path).values()
-    return float(weight.item())
+    model = Scripted(None)
+    model.set_weights(list(load_file(path).values()))
+    return float(model.weight.numpy().item())

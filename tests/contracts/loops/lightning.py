@@ -4,7 +4,7 @@ import logging
 
 import torch
 from lightning import pytorch as pl
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from callboard.bridges.lightning import Callbacks
 
@@ -63,4 +63,6 @@ def trained_for(run):
 
 
 def loaded(path):
-    return float(load_file(path)["weight"])
+    module = Module(None)
+    module.load_state_dict(load_file(path))
+    return module.weight.item()

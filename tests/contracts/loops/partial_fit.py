@@ -1,7 +1,6 @@
 """``Run`` around the ``partial_fit`` of scikit-learn."""
 
 import numpy as np
-from safetensors.numpy import load_file
 from sklearn.linear_model import SGDRegressor
 
 from callboard import Run
@@ -10,7 +9,7 @@ from callboard.bridges.sklearn import EstimatorTrainable
 SUFFIX = ".safetensors"
 LACKS = frozenset()
 SETS_THE_RATE = RESTORES = HEARS_OF_CTRL_C = KNOWS_NAN = True
-RESUMES = False
+RESUMES = True
 ALSO_LOGS = ""
 
 
@@ -39,4 +38,6 @@ def trained_for(run):
 
 
 def loaded(path):
-    return float(load_file(path)["coef_"].item())
+    estimator = SGDRegressor()
+    EstimatorTrainable(estimator).load(path)
+    return float(estimator.coef_.item())

@@ -1,10 +1,9 @@
 """The callback protocol of scikit-learn."""
 
 import numpy as np
-from safetensors.numpy import load_file
 from sklearn.linear_model import LogisticRegression
 
-from callboard.bridges.sklearn import Callbacks
+from callboard.bridges.sklearn import Callbacks, EstimatorTrainable
 
 SUFFIX = ".safetensors"
 LACKS = {
@@ -44,4 +43,6 @@ def trained_for(run):
 
 
 def loaded(path):
-    return float(load_file(path)["coef_"].ravel()[0])
+    estimator = LogisticRegression()
+    EstimatorTrainable(estimator).load(path)
+    return float(estimator.coef_.ravel()[0])

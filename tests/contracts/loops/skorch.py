@@ -3,7 +3,6 @@
 import numpy as np
 import skorch
 import torch
-from safetensors.numpy import load_file
 from skorch.helper import predefined_split
 
 from callboard.bridges.skorch import Callbacks
@@ -48,4 +47,9 @@ def trained_for(run):
 
 
 def loaded(path):
-    return float(load_file(path)["weight"].item())
+    net = Net(
+        torch.nn.Linear, module__in_features=1, module__out_features=1, module__bias=False,
+        criterion=torch.nn.MSELoss,
+    ).initialize()  # fmt: skip
+    net.load_params(f_params=path, use_safetensors=True)
+    return net.module_.weight.item()

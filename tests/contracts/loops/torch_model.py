@@ -1,7 +1,6 @@
 """``Model.fit`` for torch."""
 
 import torch
-from safetensors.numpy import load_file
 
 from callboard.torch import Model
 
@@ -40,4 +39,6 @@ def trained_for(run):
 
 
 def loaded(path):
-    return float(load_file(path)["weight"].item())
+    model = Model(torch.nn.Linear(1, 1, bias=False))
+    model.load_weights(path)
+    return model.get_weights()[0].item()
