@@ -125,6 +125,20 @@ class Bridge:
             return []
         return [ProgbarLogger()]
 
+    @property
+    def _follows_batches(self) -> bool:
+        """Whether anybody needs to hear of each batch, or to be asked after each about an end.
+
+        If not, the host need not report them one by one, and is spared what that costs it.
+        """
+        run = self.run
+        return (
+            self._is_entered
+            or run.boundary.may_interrupt
+            or not run.callbacks.idle("on_train_batch_begin")
+            or not run.callbacks.idle("on_train_batch_end")
+        )
+
     def _guarded(self, report: Callable[..., _T], *arguments: Any) -> _T:
         """Report something; an error ends the run, as the host does not say that one occurred."""
         try:

@@ -8,9 +8,9 @@ from typing import Any, Self
 from ignite.engine import Engine, Events
 
 from callboard._core.errors import ConfigurationError
-from callboard._core.logs import Means
 from callboard._core.samples import sample_count
 from callboard.bridges.bridge import Bridge
+from callboard.bridges.running_mean import RunningMean
 
 __all__ = ["Callbacks"]
 
@@ -69,9 +69,9 @@ class Callbacks(Bridge):
         self._model = model
         self._optimizer = optimizer
         self._transform = output_transform or _numbers
+        self._means: dict[str, RunningMean] = {}
         self._trainer: Engine | None = None
         self._evaluator: Engine | None = None
-        self._means = Means()
 
     def attach(self, trainer: Engine, evaluator: Engine | None = None) -> Self:
         """Take part in the trainings of an engine.
@@ -85,12 +85,9 @@ class Callbacks(Bridge):
         self._trainer, self._evaluator = trainer, evaluator
         trainer.add_event_handler(Events.STARTED, self._started)
         trainer.add_event_handler(Events.EPOCH_STARTED, self._epoch_started)
-        trainer.add_event_handler(Events.ITERATION_STARTED, self._iteration_started)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
         if evaluator is not None:
             evaluator.add_event_handler(Events.STARTED, self._evaluation_started)
-            evaluator.add_event_handler(Events.ITERATION_STARTED, self._evaluation_batch_started)
-            evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._evaluation_batch_done)
             evaluator.add_event_handler(Events.COMPLETED, self._evaluation_completed)
         return self
 
@@ -112,11 +109,25 @@ class Callbacks(Bridge):
             initial_epoch=trainer.state.epoch,
             steps_per_epoch=trainer.state.epoch_length,
         )
+        self._listen(
+            trainer, Events.ITERATION_STARTED, "on_train_batch_begin", self._iteration_started
+        )
         if self.run.stopping:
             trainer.terminate()
 
+    def _listen(
+        self, engine: Engine, event: Events, hook: str, handler: Callable[..., None]
+    ) -> None:
+        """Have an engine call a handler only if a callback wants that: each call costs it time."""
+        is_attached = engine.has_event_handler(handler, event)
+        is_wanted = not self.run.callbacks.idle(hook)
+        if is_wanted and not is_attached:
+            engine.add_event_handler(event, handler)
+        if is_attached and not is_wanted:
+            engine.remove_event_handler(handler, event)
+
     def _epoch_started(self, trainer: Engine) -> None:
-        self._means = Means()
+        self._means = {}
         self._validation = {}
         self.run.begin_epoch(trainer.state.epoch - 1)
         if self.run.stopping:
@@ -126,18 +137,29 @@ class Callbacks(Bridge):
         self.run.begin_batch()
 
     def _iteration_completed(self, trainer: Engine) -> None:
-        run, batch = self.run, trainer.state.batch
+        run, state = self.run, trainer.state
+        batch = state.batch
         samples = sample_count(batch)
         if not run.progress.batch:
             run.samples["train"] = batch
-        numbers = self._transform(trainer.state.output)
-        if numbers:
-            self._means.add(numbers, samples)
-        if run.end_batch(self._means.logs, samples=samples):
+        for name, value in self._transform(state.output).items():
+            mean = self._means.get(name)
+            if mean is None:
+                mean = self._means[name] = RunningMean(name)
+            mean.add(value, samples)
+        if run.end_batch(self._logs, samples=samples):
             trainer.terminate()
+
+    def _logs(self) -> dict[str, Any]:
+        return {name: mean.so_far() for name, mean in self._means.items()}
 
     def _evaluation_started(self, evaluator: Engine) -> None:
         if self._is_running:
+            for event, hook, handler in (
+                (Events.ITERATION_STARTED, "on_test_batch_begin", self._evaluation_batch_started),
+                (Events.ITERATION_COMPLETED, "on_test_batch_end", self._evaluation_batch_done),
+            ):
+                self._listen(evaluator, event, hook, handler)
             self.run.begin_validation()
 
     def _evaluation_batch_started(self, evaluator: Engine) -> None:
@@ -155,7 +177,7 @@ class Callbacks(Bridge):
             self.run.end_validation(metrics)
 
     def _epoch_completed(self, trainer: Engine) -> None:
-        logs = {**self._means.logs().unread, **trainer.state.metrics, **self._validation}
+        logs = {**self._logs(), **trainer.state.metrics, **self._validation}
         if self.run.end_epoch(logs):
             trainer.terminate()
 
@@ -173,6 +195,8 @@ class Callbacks(Bridge):
 
 def _numbers(output: Any) -> Mapping[str, Any]:
     """Return the numbers in what a trainer's function returns."""
+    if type(output) is float:  # as most return; to ask about a Mapping takes long
+        return {"loss": output}
     if isinstance(output, Mapping):
         return {str(name): value for name, value in output.items() if _is_number(value)}
     return {"loss": output} if _is_number(output) else {}

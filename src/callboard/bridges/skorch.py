@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import skorch.callbacks
 
 from callboard._core.samples import sample_count
 from callboard.bridges.bridge import Bridge
-from callboard.bridges.losses import Losses
 from callboard.bridges.names import renamed, translated
+from callboard.bridges.running_mean import RunningMean
 
 __all__ = ["Callbacks"]
 
@@ -51,9 +52,9 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
 
     def __init__(self, callbacks: Iterable[Any] = (), *, verbose: int = 0) -> None:
         super().__init__(callbacks, verbose=verbose)
-        self._losses = Losses()
+        self._loss = RunningMean("loss")
         self._index = 0
-        self._loss_is_wanted = True
+        self._counts_batches = True
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **given: Any) -> None:  # noqa: N803 - the host's
         """Begin the run."""
@@ -65,7 +66,7 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
             initial_epoch=done,
             validation=net.train_split is not None,
         )
-        self._loss_is_wanted = not self.run.callbacks.idle("on_train_batch_end")
+        self._counts_batches = self._follows_batches
 
     def on_epoch_begin(
         self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **given: Any
@@ -74,7 +75,7 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
         if self.run.stopping:
             del net.history[-1]  # the row of an epoch that does not take place
             raise KeyboardInterrupt
-        self._losses = Losses()
+        self._loss = RunningMean("loss")
         self._index = 0
         self._in_validation = False
         self._guarded(self.run.begin_epoch, len(net.history) - 1)
@@ -84,10 +85,12 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
     ) -> None:
         """Report the beginning of a batch."""
         if training:
-            self._guarded(self.run.begin_batch)
+            if self._counts_batches:
+                self._guarded(self.run.begin_batch)
             return
         if not self._in_validation:
             self._in_validation = True
+            self._catch_up(net)
             self._guarded(self.run.begin_validation)
         self._guarded(self.run.begin_validation_batch, self._index)
 
@@ -98,31 +101,48 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
             self._index += 1
             return
         run = self.run
-        if not run.progress.batch:
+        if "train" not in run.samples:
             run.samples["train"] = batch
+        if not self._counts_batches:
+            return
         samples = sample_count(batch)
-        loss = given.get("loss")
-        if loss is not None and self._loss_is_wanted:  # skorch has that of an epoch itself
-            self._losses.add(loss.detach(), samples)
-        if self._guarded(self._end_batch, samples):
+        try:
+            loss = given.get("loss")
+            if loss is not None:
+                self._loss.add(loss, samples)
+            stops = run.end_batch(self._logs, samples=samples)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        if stops:
             raise KeyboardInterrupt
 
     def on_epoch_end(
         self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **given: Any
     ) -> None:
         """Report the end of an epoch with its validation."""
+        self._catch_up(net)
         logs, other_names = _logs(net.history[-1])
         if self._in_validation:
             validation = {n.removeprefix("val_"): v for n, v in logs.items() if n[:4] == "val_"}
             self._guarded(self.run.end_validation, validation)
-        self._guarded(self.run.end_epoch, {**self._losses.logs(), **logs}, other_names)
+        self._guarded(self.run.end_epoch, {**self._logs(), **logs}, other_names)
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **given: Any) -> None:  # noqa: N803 - the host's
         """End the run."""
         self._end()
 
-    def _end_batch(self, samples: int) -> bool:
-        return self.run.end_batch(self._losses.logs, samples=samples)
+    def _logs(self) -> dict[str, Any]:
+        mean = self._loss.so_far()
+        return {"loss": mean} if mean.weight else {}
+
+    def _catch_up(self, net: Any) -> None:
+        """Count the batches of the epoch that were not reported one by one."""
+        rows = [row for row in net.history[-1]["batches"] if "train_batch_size" in row]
+        uncounted = rows[self.run.progress.batch :]
+        if uncounted:
+            samples = sum(row["train_batch_size"] for row in uncounted)
+            self._guarded(partial(self.run.end_batch, steps=len(uncounted), samples=samples))
 
 
 def _logs(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -114,20 +114,18 @@ class Guard:
         self._check_gradients(optimizer)
 
     def _check_gradients(self, optimizer: Any) -> None:
-        parameters = [
-            p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-        ]
-        if not parameters:
+        groups = optimizer.param_groups
+        gradients = [g for group in groups for p in group["params"] if (g := p.grad) is not None]
+        if not gradients:
             return
-        gradients = [p.grad for p in parameters]
         if self._on_device:
             self._set_mark(torch.isfinite(_largest(gradients)))
             return
         if not self.rejected and not self._are_finite(gradients):
             self._rejected = f"gradient: {_largest(gradients).item()}"
         if self.rejected:  # now or earlier: what was rejected stays so
-            for parameter in parameters:  # an optimizer leaves weights without a gradient alone
-                parameter.grad = None
+            for parameter in (p for group in groups for p in group["params"]):
+                parameter.grad = None  # an optimizer leaves weights without one alone
 
     def _are_finite(self, gradients: list[torch.Tensor]) -> bool:
         if self._device.type == "cpu":
