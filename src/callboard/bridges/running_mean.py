@@ -61,7 +61,8 @@ class RunningMean:
 
     def so_far(self) -> Mean:
         """Return the mean so far, not yet read; later values do not change it."""
-        self._fold()
+        if self._waiting:
+            self._fold()
         total = self._total if self._on_device is None else self._on_device + self._total
         return Mean(total, self._weight)
 
