@@ -24,9 +24,7 @@ def plain(value: Any) -> Any:
     """
     if type(value) is float:
         return value
-    if type(value) is Mean:  # before the question whether it may be a float, which takes long
-        return float(value)
-    if isinstance(value, numbers.Real):
+    if type(value) is Mean or isinstance(value, numbers.Real):
         return float(value)
     shape = getattr(value, "shape", None)
     if shape is None:

@@ -56,7 +56,7 @@ class Bridge:
             RunStateError: If there was none.
         """
         if self._run is None:
-            raise RunStateError("no training has begun with these callbacks")
+            raise RunStateError("no training has begun with these callbacks in this process")
         return self._run
 
     @property
@@ -81,8 +81,13 @@ class Bridge:
             self._fail(error)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what belongs to one training: it holds the host's objects and open files."""
-        return {**vars(self), "_run": None, "_is_running": False, "_is_entered": False}
+        """Leave out what belongs to one training: it holds the host's objects and open files.
+
+        A copy that is made in the middle of a training goes on from there, with the next one.
+        """
+        state = self.state_dict() if self._is_running else self._state
+        none = {"_run": None, "_is_running": False, "_is_entered": False}
+        return {**vars(self), **none, "_state": state}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the host's checkpoint lacks: states of callbacks, progress, journal."""

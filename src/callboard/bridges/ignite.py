@@ -8,9 +8,11 @@ from typing import Any, Self
 from ignite.engine import Engine, Events
 
 from callboard._core.errors import ConfigurationError
+from callboard._core.logs import plain
 from callboard._core.samples import sample_count
 from callboard.bridges.bridge import Bridge
 from callboard.bridges.running_mean import RunningMean
+from callboard.bridges.tensor_state import with_arrays, with_tensors
 
 __all__ = ["Callbacks"]
 
@@ -70,6 +72,8 @@ class Callbacks(Bridge):
         self._optimizer = optimizer
         self._transform = output_transform or _numbers
         self._means: dict[str, RunningMean] = {}
+        self._validation: dict[str, Any] = {}
+        self._saved_end: Mapping[str, Any] | None = None
         self._trainer: Engine | None = None
         self._evaluator: Engine | None = None
 
@@ -91,6 +95,30 @@ class Callbacks(Bridge):
             evaluator.add_event_handler(Events.COMPLETED, self._evaluation_completed)
         return self
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of the callbacks, for Ignite's checkpoint; arrays as tensors."""
+        state = super().state_dict()
+        if self._is_running and self.run.in_epoch and self._is_trained:
+            # The end of the epoch is reported after all handlers, so after one that saves.
+            state["end_of_epoch"] = {name: plain(value) for name, value in self._epoch().items()}
+        return dict(with_tensors(state))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict()``, when the next training begins."""
+        super().load_state_dict(with_arrays(state))
+
+    def _make_up_for_the_end(self) -> None:
+        """End the epoch after whose batches the state was saved."""
+        end, self._saved_end = self._saved_end, None
+        if end is not None and self.run.in_epoch:
+            self.run.end_epoch(end)
+
+    @property
+    def _is_trained(self) -> bool:
+        """Whether the epoch has had all its batches."""
+        state: Any = self._trainer and self._trainer.state
+        return bool(state and state.epoch_length and state.iteration % state.epoch_length == 0)
+
     def _started(self, trainer: Engine) -> None:
         for event, handler in (
             (Events.EPOCH_COMPLETED, self._epoch_completed),
@@ -101,7 +129,8 @@ class Callbacks(Bridge):
             if trainer.has_event_handler(handler, event):
                 trainer.remove_event_handler(handler, event)
             trainer.add_event_handler(event, handler)
-        self._validation: dict[str, Any] = {}
+        self._validation = {}
+        self._saved_end = (self._state or {}).get("end_of_epoch")
         self._begin(
             self._model,
             self._optimizer,
@@ -109,9 +138,9 @@ class Callbacks(Bridge):
             initial_epoch=trainer.state.epoch,
             steps_per_epoch=trainer.state.epoch_length,
         )
-        self._listen(
-            trainer, Events.ITERATION_STARTED, "on_train_batch_begin", self._iteration_started
-        )
+        self._make_up_for_the_end()
+        started = Events.ITERATION_STARTED
+        self._listen(trainer, started, "on_train_batch_begin", self._iteration_started)
         if self.run.stopping:
             trainer.terminate()
 
@@ -177,9 +206,13 @@ class Callbacks(Bridge):
             self.run.end_validation(metrics)
 
     def _epoch_completed(self, trainer: Engine) -> None:
-        logs = {**self._logs(), **trainer.state.metrics, **self._validation}
-        if self.run.end_epoch(logs):
+        if self.run.end_epoch(self._epoch()):
             trainer.terminate()
+
+    def _epoch(self) -> dict[str, Any]:
+        """Return the metrics of the epoch, as far as they are known."""
+        metrics = self._trainer.state.metrics if self._trainer else {}
+        return {**self._logs(), **metrics, **self._validation}
 
     def _completed(self, trainer: Engine) -> None:
         self._end()

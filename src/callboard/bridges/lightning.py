@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from lightning import pytorch as pl
 
 from callboard._core.logs import plain
-from callboard._core.nested import mapped
 from callboard._core.samples import sample_count
 from callboard.bridges.bridge import Bridge
 from callboard.bridges.names import renamed, translated
 from callboard.bridges.running_mean import RunningMean
+from callboard.bridges.tensor_state import with_arrays, with_tensors
 from callboard.torch import Model
-from callboard.torch.arrays import to_array, to_tensor
 from callboard.torch.guard import Guard
 
 __all__ = ["Callbacks"]
@@ -90,11 +88,11 @@ class Callbacks(Bridge, pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the callbacks, for Lightning's checkpoint; arrays as tensors."""
         state = super().state_dict()
-        return dict(_mapped_arrays({**state, "end_of_epoch": self._end_of_epoch} if state else {}))
+        return dict(with_tensors({**state, "end_of_epoch": self._end_of_epoch} if state else {}))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from ``state_dict()`` when ``fit`` begins."""
-        state = _mapped_tensors(state_dict)
+        state = with_arrays(state_dict)
         self._saved_end = state.get("end_of_epoch", {})
         super().load_state_dict(state)
 
@@ -263,12 +261,3 @@ class Callbacks(Bridge, pl.Callback):
     def _running(self) -> dict[str, Any]:
         mean = self._loss.so_far()
         return {"loss": mean} if mean.weight else {}
-
-
-def _mapped_arrays(state: Any) -> Any:
-    """Return nested state with tensors for arrays, which ``torch.load`` reads in its safe mode."""
-    return mapped(lambda v: to_tensor(v.copy()) if isinstance(v, np.ndarray) else v, state)
-
-
-def _mapped_tensors(state: Any) -> Any:
-    return mapped(lambda v: to_array(v) if isinstance(v, torch.Tensor) else v, state)

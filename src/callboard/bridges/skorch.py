@@ -67,6 +67,9 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
             validation=net.train_split is not None,
         )
         self._counts_batches = self._follows_batches
+        if self.run.in_epoch and done == self.run.progress.epoch + 1:
+            # The state was saved by a callback that comes before this one.
+            self._guarded(self.run.end_epoch, *_logs(net.history[-1]))
 
     def on_epoch_begin(
         self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **given: Any
@@ -131,6 +134,10 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **given: Any) -> None:  # noqa: N803 - the host's
         """End the run."""
         self._end()
+
+    def _get_param_names(self) -> tuple[str, ...]:
+        """Return what the constructor takes: skorch would have every attribute for a parameter."""
+        return ("callbacks", "verbose")
 
     def _logs(self) -> dict[str, Any]:
         mean = self._loss.so_far()
