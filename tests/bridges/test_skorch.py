@@ -61,6 +61,14 @@ def test_callbacks_go_on_from_a_pickle_that_skorch_saves(tmp_path, order):
     assert logs[0] == logs[1]
 
 
+def test_a_trained_net_is_pickled():
+    used = Callbacks([stopping(), callbacks.TerminateOnNaN(), callbacks.ProgbarLogger()])
+    trained = net(used, epochs=2).fit(X, X)
+    loaded = pickle.loads(pickle.dumps(trained))
+    assert np.array_equal(loaded.predict(X), trained.predict(X))
+    assert loaded.fit(X, X).callbacks[0].history.epoch == [0, 1]
+
+
 def test_epochs_go_on_counting_from_what_load_init_state_loads(tmp_path):
     saving = skorch.callbacks.Checkpoint(dirname=tmp_path, monitor=None, load_best=False)
     net(saving, epochs=2).fit(X, X)

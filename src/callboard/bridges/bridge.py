@@ -47,6 +47,7 @@ class Bridge:
         self._is_running = False
         self._is_entered = False
         self._state: Mapping[str, Any] | None = None
+        self._unused: Iterable[Any] = ()  # copies of the callbacks from before the training
 
     @property
     def run(self) -> HostedRun:
@@ -85,9 +86,10 @@ class Bridge:
 
         A copy that is made in the middle of a training goes on from there, with the next one.
         """
-        state = self.state_dict() if self._is_running else self._state
-        none = {"_run": None, "_is_running": False, "_is_entered": False}
-        return {**vars(self), **none, "_state": state}
+        copied = {**vars(self), "_run": None, "_is_running": False, "_is_entered": False}
+        if self._is_running:  # callbacks have files open, and what else they need meanwhile
+            copied |= {"callbacks": self._unused, "_state": self.state_dict()}
+        return copied
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the host's checkpoint lacks: states of callbacks, progress, journal."""

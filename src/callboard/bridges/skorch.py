@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -58,6 +59,9 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **given: Any) -> None:  # noqa: N803 - the host's
         """Begin the run."""
+        self._unused = self.callbacks
+        if any(getattr(each, "f_pickle", None) for _, each in net.callbacks_):
+            self._unused = copy.deepcopy(self.callbacks)  # the net is pickled during the training
         done = len(net.history)
         self._begin(
             net.module_,
@@ -159,6 +163,7 @@ def _logs(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         for name, value in row.items()
         if isinstance(value, int | float)
         and name not in ("epoch", "dur")
+        and not name.startswith("event_")  # that a checkpoint was saved, for one
         and not name.endswith(("_batch_count", "_best"))
     }
     names = [(n, "val_accuracy" if n == "valid_acc" else translated(n)) for n in metrics]
