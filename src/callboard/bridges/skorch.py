@@ -49,7 +49,7 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
     Source: skorch 1.4 ``skorch.callbacks.Callback``.
     """
 
-    _resumes_by = "save skorch's checkpoints and load them with LoadInitState"
+    _resumes_by = "save the net with skorch's Checkpoint(f_pickle=...) and go on by partial_fit"
 
     def __init__(self, callbacks: Iterable[Any] = (), *, verbose: int = 0) -> None:
         super().__init__(callbacks, verbose=verbose)
