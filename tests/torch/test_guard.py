@@ -174,3 +174,36 @@ def test_a_model_without_an_optimizer_can_be_guarded():
     assert not guard.admits(torch.tensor(INF))
     assert guard.rejected == "loss: inf"
     guard.remove()
+
+
+@pytest.mark.parametrize("bad", [False, True])
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        lambda value: torch.tensor([1.0, value]),
+        lambda value: torch.tensor([1.0, value]).to_sparse(),
+        lambda value: torch.tensor(value).expand(2),
+        lambda value: torch.tensor([[1.0, value], [1.0, 1.0]])[:, 1],
+    ],
+    ids=["plain", "sparse", "expanded", "not contiguous"],
+)
+def test_gradients_of_any_layout_are_looked_at_and_left_as_they_are(gradient, bad):
+    parameter, optimizer, guard = guarded(sgd)
+    parameter.grad = gradient(NAN if bad else 1e-42)
+    before = parameter.grad.to_dense().tolist()
+    kept = parameter.grad
+    optimizer.step()
+    assert bool(guard.rejected) is bad
+    assert parameter.tolist() == [1.0, 2.0] or not bad
+    assert repr(kept.to_dense().tolist()) == repr(before)
+
+
+def test_gradients_of_several_types_are_looked_at_together():
+    parameters = [nn.Parameter(torch.ones(2, dtype=t)) for t in (torch.float32, torch.float64)]
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    guard = Guard(trainable(nn.ParameterList(parameters), optimizer).model, gradients=False)
+    parameters[0].grad = torch.ones(2)
+    parameters[1].grad = torch.tensor([NAN, 1.0], dtype=torch.float64)
+    optimizer.step()
+    assert guard.rejected == "gradient: nan"
+    assert parameters[0].tolist() == [1.0, 1.0]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ALIASES", "HOOKS", "Callback", "is_default"]
 
+_OF_A_RUN = ("_run", "_model")
+
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
@@ -99,6 +101,10 @@ class Callback:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the run and its model: a copy takes part in none."""
+        return {name: value for name, value in vars(self).items() if name not in _OF_A_RUN}
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments it was made with, defaults included, as far as they are plain.

@@ -153,10 +153,13 @@ class HostedRun(Run):
         """
         if self.paused:
             return True
-        self._add(steps, samples)
+        progress = self.progress
+        progress.batch += steps
+        progress.step += steps
+        progress.samples += samples
         hook, sleeper = self._batch_hooks[1], self._sleeper
         if hook is not None and (sleeper is None or perf_counter() >= sleeper.wakes_at_s):
-            hook(self.progress.batch - 1, Logs((logs() if callable(logs) else logs) or {}))
+            hook(progress.batch - 1, Logs((logs() if callable(logs) else logs) or {}))
         if self.boundary.is_needed:
             self.boundary.reach()
         return self.stopping
@@ -165,7 +168,10 @@ class HostedRun(Run):
         """Report that batches are done whose hooks were called elsewhere, as `end_batch` else."""
         if self.paused:
             return True
-        self._add(steps, samples)
+        progress = self.progress
+        progress.batch += steps
+        progress.step += steps
+        progress.samples += samples
         if self.boundary.is_needed:
             self.boundary.reach()
         return self.stopping
@@ -225,12 +231,6 @@ class HostedRun(Run):
     def fail(self, error: BaseException) -> None:
         """Report the error, or Ctrl-C, that ended training; the host goes on raising it."""
         self.__exit__(type(error), error, error.__traceback__)
-
-    def _add(self, steps: int, samples: int) -> None:
-        progress = self.progress
-        progress.batch += steps
-        progress.step += steps
-        progress.samples += samples
 
 
 def _check_no_saved_runs(callbacks: CallbackList, resumes_by: str) -> None:

@@ -25,7 +25,7 @@ def plain(value: Any) -> Any:
     """
     if type(value) is float:
         return value
-    if isinstance(value, numbers.Real):
+    if type(value) is Mean or isinstance(value, numbers.Real):
         return float(value)
     shape = getattr(value, "shape", None)
     if shape is None:

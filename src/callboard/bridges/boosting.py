@@ -78,6 +78,10 @@ class Trees:
         """Return what kind of model it is."""
         return self._kind
 
+    def description(self) -> dict[str, Any]:
+        """Return what kind of model it is."""
+        return {"model": self._kind}
+
     def embeddings(self) -> dict[str, Array]:
         """Return none."""
         return {}

@@ -47,6 +47,7 @@ class Bridge:
         self._is_running = False
         self._is_entered = False
         self._state: Mapping[str, Any] | None = None
+        self._unused: Iterable[Any] = ()  # copies of the callbacks from before the training
 
     @property
     def run(self) -> HostedRun:
@@ -56,7 +57,7 @@ class Bridge:
             RunStateError: If there was none.
         """
         if self._run is None:
-            raise RunStateError("no training has begun with these callbacks")
+            raise RunStateError("no training has begun with these callbacks in this process")
         return self._run
 
     @property
@@ -81,8 +82,14 @@ class Bridge:
             self._fail(error)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what belongs to one training: it holds the host's objects and open files."""
-        return {**vars(self), "_run": None, "_is_running": False, "_is_entered": False}
+        """Leave out what belongs to one training: it holds the host's objects and open files.
+
+        A copy that is made in the middle of a training goes on from there, with the next one.
+        """
+        copied = {**vars(self), "_run": None, "_is_running": False, "_is_entered": False}
+        if self._is_running:  # callbacks have files open, and what else they need meanwhile
+            copied |= {"callbacks": self._unused, "_state": self.state_dict()}
+        return copied
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the host's checkpoint lacks: states of callbacks, progress, journal."""
@@ -124,6 +131,20 @@ class Bridge:
         if not self.verbose or any(isinstance(each, ProgbarLogger) for each in given):
             return []
         return [ProgbarLogger()]
+
+    @property
+    def _follows_batches(self) -> bool:
+        """Whether anybody needs to hear of each batch, or to be asked after each about an end.
+
+        If not, the host need not report them one by one, and is spared what that costs it.
+        """
+        run = self.run
+        return (
+            self._is_entered
+            or run.boundary.may_interrupt
+            or not run.callbacks.idle("on_train_batch_begin")
+            or not run.callbacks.idle("on_train_batch_end")
+        )
 
     def _guarded(self, report: Callable[..., _T], *arguments: Any) -> _T:
         """Report something; an error ends the run, as the host does not say that one occurred."""

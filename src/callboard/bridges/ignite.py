@@ -8,9 +8,11 @@ from typing import Any, Self
 from ignite.engine import Engine, Events
 
 from callboard._core.errors import ConfigurationError
-from callboard._core.logs import Means
+from callboard._core.logs import plain
 from callboard._core.samples import sample_count
 from callboard.bridges.bridge import Bridge
+from callboard.bridges.running_mean import RunningMean
+from callboard.bridges.tensor_state import with_arrays, with_tensors
 
 __all__ = ["Callbacks"]
 
@@ -69,9 +71,11 @@ class Callbacks(Bridge):
         self._model = model
         self._optimizer = optimizer
         self._transform = output_transform or _numbers
+        self._means: dict[str, RunningMean] = {}
+        self._validation: dict[str, Any] = {}
+        self._saved_end: Mapping[str, Any] | None = None
         self._trainer: Engine | None = None
         self._evaluator: Engine | None = None
-        self._means = Means()
 
     def attach(self, trainer: Engine, evaluator: Engine | None = None) -> Self:
         """Take part in the trainings of an engine.
@@ -85,14 +89,35 @@ class Callbacks(Bridge):
         self._trainer, self._evaluator = trainer, evaluator
         trainer.add_event_handler(Events.STARTED, self._started)
         trainer.add_event_handler(Events.EPOCH_STARTED, self._epoch_started)
-        trainer.add_event_handler(Events.ITERATION_STARTED, self._iteration_started)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
         if evaluator is not None:
             evaluator.add_event_handler(Events.STARTED, self._evaluation_started)
-            evaluator.add_event_handler(Events.ITERATION_STARTED, self._evaluation_batch_started)
-            evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._evaluation_batch_done)
             evaluator.add_event_handler(Events.COMPLETED, self._evaluation_completed)
         return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of the callbacks, for Ignite's checkpoint; arrays as tensors."""
+        state = super().state_dict()
+        if self._is_running and self.run.in_epoch and self._is_trained:
+            # The end of the epoch is reported after all handlers, so after one that saves.
+            state["end_of_epoch"] = {name: plain(value) for name, value in self._epoch().items()}
+        return dict(with_tensors(state))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict()``, when the next training begins."""
+        super().load_state_dict(with_arrays(state))
+
+    def _make_up_for_the_end(self) -> None:
+        """End the epoch after whose batches the state was saved."""
+        end, self._saved_end = self._saved_end, None
+        if end is not None and self.run.in_epoch:
+            self.run.end_epoch(end)
+
+    @property
+    def _is_trained(self) -> bool:
+        """Whether the epoch has had all its batches."""
+        state: Any = self._trainer and self._trainer.state
+        return bool(state and state.epoch_length and state.iteration % state.epoch_length == 0)
 
     def _started(self, trainer: Engine) -> None:
         for event, handler in (
@@ -104,7 +129,8 @@ class Callbacks(Bridge):
             if trainer.has_event_handler(handler, event):
                 trainer.remove_event_handler(handler, event)
             trainer.add_event_handler(event, handler)
-        self._validation: dict[str, Any] = {}
+        self._validation = {}
+        self._saved_end = (self._state or {}).get("end_of_epoch")
         self._begin(
             self._model,
             self._optimizer,
@@ -112,11 +138,25 @@ class Callbacks(Bridge):
             initial_epoch=trainer.state.epoch,
             steps_per_epoch=trainer.state.epoch_length,
         )
+        self._make_up_for_the_end()
+        started = Events.ITERATION_STARTED
+        self._listen(trainer, started, "on_train_batch_begin", self._iteration_started)
         if self.run.stopping:
             trainer.terminate()
 
+    def _listen(
+        self, engine: Engine, event: Events, hook: str, handler: Callable[..., None]
+    ) -> None:
+        """Have an engine call a handler only if a callback wants that: each call costs it time."""
+        is_attached = engine.has_event_handler(handler, event)
+        is_wanted = not self.run.callbacks.idle(hook)
+        if is_wanted and not is_attached:
+            engine.add_event_handler(event, handler)
+        if is_attached and not is_wanted:
+            engine.remove_event_handler(handler, event)
+
     def _epoch_started(self, trainer: Engine) -> None:
-        self._means = Means()
+        self._means = {}
         self._validation = {}
         self.run.begin_epoch(trainer.state.epoch - 1)
         if self.run.stopping:
@@ -126,18 +166,29 @@ class Callbacks(Bridge):
         self.run.begin_batch()
 
     def _iteration_completed(self, trainer: Engine) -> None:
-        run, batch = self.run, trainer.state.batch
+        run, state = self.run, trainer.state
+        batch = state.batch
         samples = sample_count(batch)
         if not run.progress.batch:
             run.samples["train"] = batch
-        numbers = self._transform(trainer.state.output)
-        if numbers:
-            self._means.add(numbers, samples)
-        if run.end_batch(self._means.logs, samples=samples):
+        for name, value in self._transform(state.output).items():
+            mean = self._means.get(name)
+            if mean is None:
+                mean = self._means[name] = RunningMean(name)
+            mean.add(value, samples)
+        if run.end_batch(self._logs, samples=samples):
             trainer.terminate()
+
+    def _logs(self) -> dict[str, Any]:
+        return {name: mean.so_far() for name, mean in self._means.items()}
 
     def _evaluation_started(self, evaluator: Engine) -> None:
         if self._is_running:
+            for event, hook, handler in (
+                (Events.ITERATION_STARTED, "on_test_batch_begin", self._evaluation_batch_started),
+                (Events.ITERATION_COMPLETED, "on_test_batch_end", self._evaluation_batch_done),
+            ):
+                self._listen(evaluator, event, hook, handler)
             self.run.begin_validation()
 
     def _evaluation_batch_started(self, evaluator: Engine) -> None:
@@ -155,9 +206,13 @@ class Callbacks(Bridge):
             self.run.end_validation(metrics)
 
     def _epoch_completed(self, trainer: Engine) -> None:
-        logs = {**self._means.logs().unread, **trainer.state.metrics, **self._validation}
-        if self.run.end_epoch(logs):
+        if self.run.end_epoch(self._epoch()):
             trainer.terminate()
+
+    def _epoch(self) -> dict[str, Any]:
+        """Return the metrics of the epoch, as far as they are known."""
+        metrics = self._trainer.state.metrics if self._trainer else {}
+        return {**self._logs(), **metrics, **self._validation}
 
     def _completed(self, trainer: Engine) -> None:
         self._end()
@@ -173,6 +228,8 @@ class Callbacks(Bridge):
 
 def _numbers(output: Any) -> Mapping[str, Any]:
     """Return the numbers in what a trainer's function returns."""
+    if type(output) is float:  # as most return; to ask about a Mapping takes long
+        return {"loss": output}
     if isinstance(output, Mapping):
         return {str(name): value for name, value in output.items() if _is_number(value)}
     return {"loss": output} if _is_number(output) else {}

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from lightning import pytorch as pl
 
 from callboard._core.logs import plain
-from callboard._core.nested import mapped
 from callboard._core.samples import sample_count
 from callboard.bridges.bridge import Bridge
-from callboard.bridges.losses import Losses
 from callboard.bridges.names import renamed, translated
+from callboard.bridges.running_mean import RunningMean
+from callboard.bridges.tensor_state import with_arrays, with_tensors
 from callboard.torch import Model
-from callboard.torch.arrays import to_array, to_tensor
 from callboard.torch.guard import Guard
 
 __all__ = ["Callbacks"]
@@ -76,7 +74,7 @@ class Callbacks(Bridge, pl.Callback):
         super().__init__(callbacks, verbose=verbose)
         self._optimizer = optimizer
         self._state_key = state_key
-        self._losses = Losses()
+        self._loss = RunningMean("loss")
         self._before: dict[str, Any] = {}
         self._guard: Guard | None = None
         self._end_of_epoch: dict[str, Any] = {}  # what is known of it, after the validation
@@ -90,11 +88,11 @@ class Callbacks(Bridge, pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the callbacks, for Lightning's checkpoint; arrays as tensors."""
         state = super().state_dict()
-        return dict(_mapped_arrays({**state, "end_of_epoch": self._end_of_epoch} if state else {}))
+        return dict(with_tensors({**state, "end_of_epoch": self._end_of_epoch} if state else {}))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from ``state_dict()`` when ``fit`` begins."""
-        state = _mapped_tensors(state_dict)
+        state = with_arrays(state_dict)
         self._saved_end = state.get("end_of_epoch", {})
         super().load_state_dict(state)
 
@@ -119,7 +117,7 @@ class Callbacks(Bridge, pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the beginning of an epoch."""
         self._make_up_for_the_end(trainer)
-        self._losses = Losses()
+        self._loss = RunningMean("loss")
         self._before = dict(trainer.callback_metrics)
         self.run.begin_epoch(trainer.current_epoch)
         trainer.should_stop = trainer.should_stop or self.run.stopping
@@ -136,7 +134,7 @@ class Callbacks(Bridge, pl.Callback):
             logs, other_names = self._logs(trainer)
             if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
                 numbers = {name: plain(value) for name, value in logs.items()}
-                losses = {name: plain(value) for name, value in self._losses.logs().items()}
+                losses = {name: plain(value) for name, value in self._running().items()}
                 self._end_of_epoch = {"logs": {**losses, **numbers}, "names": other_names}
             self.run.end_validation(
                 {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
@@ -150,7 +148,7 @@ class Callbacks(Bridge, pl.Callback):
         self._end_of_epoch, self._saved_end = {}, {}
         self._catch_up(trainer)
         self._listen(batches=self._counts_batches(logs))
-        if self.run.end_epoch({**self._losses.logs(), **logs}, other_names):
+        if self.run.end_epoch({**self._running(), **logs}, other_names):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -218,11 +216,12 @@ class Callbacks(Bridge, pl.Callback):
     ) -> None:
         loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
         samples = sample_count(batch)
-        if not self.run.progress.batch:
-            self.run.samples["train"] = batch
+        run = self.run
+        if not run.progress.batch:
+            run.samples["train"] = batch
         if isinstance(loss, torch.Tensor):
-            self._losses.add(loss.detach(), samples)
-        if self.run.end_batch(self._losses.logs, samples=samples):
+            self._loss.add(loss, samples)
+        if run.end_batch(self._running, samples=samples):
             trainer.should_stop = True
 
     def _on_validation_batch_start(
@@ -257,14 +256,8 @@ class Callbacks(Bridge, pl.Callback):
 
     def _counts_batches(self, logs: Mapping[str, Any]) -> bool:
         """Say whether batches have to be looked at one by one, by what an epoch has logged."""
-        listened_to = not self.run.callbacks.idle("on_train_batch_end")
-        return self._is_entered or listened_to or "loss" not in logs
+        return self._follows_batches or "loss" not in logs
 
-
-def _mapped_arrays(state: Any) -> Any:
-    """Return nested state with tensors for arrays, which ``torch.load`` reads in its safe mode."""
-    return mapped(lambda v: to_tensor(v.copy()) if isinstance(v, np.ndarray) else v, state)
-
-
-def _mapped_tensors(state: Any) -> Any:
-    return mapped(lambda v: to_array(v) if isinstance(v, torch.Tensor) else v, state)
+    def _running(self) -> dict[str, Any]:
+        mean = self._loss.so_far()
+        return {"loss": mean} if mean.weight else {}

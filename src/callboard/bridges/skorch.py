@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import skorch.callbacks
 
 from callboard._core.samples import sample_count
 from callboard.bridges.bridge import Bridge
-from callboard.bridges.losses import Losses
 from callboard.bridges.names import renamed, translated
+from callboard.bridges.running_mean import RunningMean
 
 __all__ = ["Callbacks"]
 
@@ -47,16 +49,19 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
     Source: skorch 1.4 ``skorch.callbacks.Callback``.
     """
 
-    _resumes_by = "save skorch's checkpoints and load them with LoadInitState"
+    _resumes_by = "save the net with skorch's Checkpoint(f_pickle=...) and go on by partial_fit"
 
     def __init__(self, callbacks: Iterable[Any] = (), *, verbose: int = 0) -> None:
         super().__init__(callbacks, verbose=verbose)
-        self._losses = Losses()
+        self._loss = RunningMean("loss")
         self._index = 0
-        self._loss_is_wanted = True
+        self._counts_batches = True
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **given: Any) -> None:  # noqa: N803 - the host's
         """Begin the run."""
+        self._unused = self.callbacks
+        if any(getattr(each, "f_pickle", None) for _, each in net.callbacks_):
+            self._unused = copy.deepcopy(self.callbacks)  # the net is pickled during the training
         done = len(net.history)
         self._begin(
             net.module_,
@@ -65,7 +70,10 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
             initial_epoch=done,
             validation=net.train_split is not None,
         )
-        self._loss_is_wanted = not self.run.callbacks.idle("on_train_batch_end")
+        self._counts_batches = self._follows_batches
+        if self.run.in_epoch and done == self.run.progress.epoch + 1:
+            # The state was saved by a callback that comes before this one.
+            self._guarded(self.run.end_epoch, *_logs(net.history[-1]))
 
     def on_epoch_begin(
         self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **given: Any
@@ -74,7 +82,7 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
         if self.run.stopping:
             del net.history[-1]  # the row of an epoch that does not take place
             raise KeyboardInterrupt
-        self._losses = Losses()
+        self._loss = RunningMean("loss")
         self._index = 0
         self._in_validation = False
         self._guarded(self.run.begin_epoch, len(net.history) - 1)
@@ -84,10 +92,12 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
     ) -> None:
         """Report the beginning of a batch."""
         if training:
-            self._guarded(self.run.begin_batch)
+            if self._counts_batches:
+                self._guarded(self.run.begin_batch)
             return
         if not self._in_validation:
             self._in_validation = True
+            self._catch_up(net)
             self._guarded(self.run.begin_validation)
         self._guarded(self.run.begin_validation_batch, self._index)
 
@@ -98,31 +108,52 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
             self._index += 1
             return
         run = self.run
-        if not run.progress.batch:
+        if "train" not in run.samples:
             run.samples["train"] = batch
+        if not self._counts_batches:
+            return
         samples = sample_count(batch)
-        loss = given.get("loss")
-        if loss is not None and self._loss_is_wanted:  # skorch has that of an epoch itself
-            self._losses.add(loss.detach(), samples)
-        if self._guarded(self._end_batch, samples):
+        try:
+            loss = given.get("loss")
+            if loss is not None:
+                self._loss.add(loss, samples)
+            stops = run.end_batch(self._logs, samples=samples)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        if stops:
             raise KeyboardInterrupt
 
     def on_epoch_end(
         self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **given: Any
     ) -> None:
         """Report the end of an epoch with its validation."""
+        self._catch_up(net)
         logs, other_names = _logs(net.history[-1])
         if self._in_validation:
             validation = {n.removeprefix("val_"): v for n, v in logs.items() if n[:4] == "val_"}
             self._guarded(self.run.end_validation, validation)
-        self._guarded(self.run.end_epoch, {**self._losses.logs(), **logs}, other_names)
+        self._guarded(self.run.end_epoch, {**self._logs(), **logs}, other_names)
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **given: Any) -> None:  # noqa: N803 - the host's
         """End the run."""
         self._end()
 
-    def _end_batch(self, samples: int) -> bool:
-        return self.run.end_batch(self._losses.logs, samples=samples)
+    def _get_param_names(self) -> tuple[str, ...]:
+        """Return what the constructor takes: skorch would have every attribute for a parameter."""
+        return ("callbacks", "verbose")
+
+    def _logs(self) -> dict[str, Any]:
+        mean = self._loss.so_far()
+        return {"loss": mean} if mean.weight else {}
+
+    def _catch_up(self, net: Any) -> None:
+        """Count the batches of the epoch that were not reported one by one."""
+        rows = [row for row in net.history[-1]["batches"] if "train_batch_size" in row]
+        uncounted = rows[self.run.progress.batch :]
+        if uncounted:
+            samples = sum(row["train_batch_size"] for row in uncounted)
+            self._guarded(partial(self.run.end_batch, steps=len(uncounted), samples=samples))
 
 
 def _logs(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -132,6 +163,7 @@ def _logs(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         for name, value in row.items()
         if isinstance(value, int | float)
         and name not in ("epoch", "dur")
+        and not name.startswith("event_")  # that a checkpoint was saved, for one
         and not name.endswith(("_batch_count", "_best"))
     }
     names = [(n, "val_accuracy" if n == "valid_acc" else translated(n)) for n in metrics]

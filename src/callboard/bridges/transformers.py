@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -72,6 +73,8 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         self._evaluation: dict[str, Any] = {}
         self._in_validation = False
         self._awaited = 0  # reports that are still to come at the end of an epoch
+        self._steps_before = 0  # that the Trainer had done before the run began
+        self._counts_batches = True
 
     def state(self) -> dict[str, Any]:
         """Return the states of the callbacks, for the Trainer's checkpoint."""
@@ -79,6 +82,7 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
             **self.state_dict(),
             "means": self._means.state_dict(),
             "evaluation": self._evaluation,
+            "steps_before": self._steps_before,
         }
         return {"args": {}, "attributes": {"saved": encoded(saved)}}
 
@@ -92,10 +96,12 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         """Begin the run, or go on with the one in the checkpoint that the Trainer has loaded."""
         saved = (state.stateful_callbacks or {}).get(type(self).__name__) or {}
         self._means, self._evaluation = Means(), {}
+        self._steps_before = state.global_step
         if state.global_step and "saved" in saved.get("attributes", {}):
             earlier = decoded(saved["attributes"]["saved"])
             self._means.load_state_dict(earlier["means"])
             self._evaluation = earlier["evaluation"]
+            self._steps_before = earlier["steps_before"]
             self.load_state_dict(earlier)
         epochs = max(state.num_train_epochs, 1)
         schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
@@ -109,6 +115,7 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
             if schedule == "constant"
             else f"the Trainer's lr_scheduler_type={schedule}",
         )
+        self._counts_batches = self._follows_batches
         self._logged_at = state.global_step
         self._awaited = 0
         self._in_validation = False
@@ -123,20 +130,29 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
             self._evaluation = {}
         self._awaited = 0
         self._guarded(self.run.begin_epoch, int(state.epoch or 0))
+        _keep_rate(given["optimizer"], given["lr_scheduler"])
         control.should_training_stop |= self.run.stopping
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Report the beginning of an update."""
-        _keep_rate(given["optimizer"], given["lr_scheduler"])
-        self._guarded(self.run.begin_batch)
+        if self._counts_batches:  # else no callback can have set the rate since the epoch began
+            _keep_rate(given["optimizer"], given["lr_scheduler"])
+            self._guarded(self.run.begin_batch)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Report the end of an update."""
-        if self._guarded(self.run.end_batch, self._means.logs):
+        if not self._counts_batches:
+            return
+        try:
+            stops = self.run.end_batch(self._means.logs)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        if stops:
             control.should_training_stop = True
 
     def on_log(
@@ -165,6 +181,7 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         if not self._in_validation:
             self._in_validation = True
             self._batch = 0
+            self._catch_up(state)
             self._guarded(self.run.begin_validation)
         self._guarded(self.run.begin_validation_batch, self._batch)
         self._guarded(self.run.end_validation_batch, self._batch)
@@ -185,6 +202,7 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         self._evaluation |= numbers
         ours, _ = renamed(numbers, [(name, translated(name)) for name in numbers])
         if not self._in_validation:
+            self._catch_up(state)
             self._guarded(self.run.begin_validation)
         self._in_validation = False
         self._guarded(
@@ -199,6 +217,7 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Note that an epoch's training is done; the evaluation comes after this."""
+        self._catch_up(state)
         _keep_rate(given["optimizer"], given["lr_scheduler"])
         control.should_log = True
         logs_once_more = state.global_step > self._logged_at
@@ -212,6 +231,12 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
     ) -> None:
         """End the run."""
         self._end()
+
+    def _catch_up(self, state: TrainerState) -> None:
+        """Count the updates that were not reported one by one."""
+        uncounted = state.global_step - self._steps_before - self.run.progress.step
+        if uncounted > 0:
+            self._guarded(partial(self.run.end_batch, steps=uncounted))
 
     def _end_epoch(self, control: TrainerControl) -> None:
         self._awaited = 0
@@ -237,7 +262,9 @@ def _metrics(logs: Mapping[str, Any]) -> dict[str, float]:
 def _keep_rate(optimizer: Any, schedule: Any) -> None:
     """Let a schedule go on from the rate that a callback has set, which it would undo."""
     rates = [group["lr"] for group in optimizer.param_groups]
-    scheduled = schedule.get_last_lr() if hasattr(schedule, "base_lrs") else rates
+    if not hasattr(schedule, "base_lrs"):
+        return
+    scheduled = schedule.get_last_lr()
     if rates != scheduled:
         schedule.base_lrs = [
             base * now / before if before else now

@@ -46,6 +46,7 @@ class Guard:
         self._kept: list[torch.Tensor] = []
         self._optimizer: Any = None if model.optimizer is None else model.optimizer.wrapped
         waits = model.device.type != "cpu" if waits is None else waits
+        self._found, self._one = torch.zeros(()), torch.ones(())
         self._on_device = waits and _is_fused(self._optimizer)
         # Processes that train together must reject alike. Their losses differ; their gradients,
         # once averaged, do not.
@@ -113,27 +114,41 @@ class Guard:
         self._check_gradients(optimizer)
 
     def _check_gradients(self, optimizer: Any) -> None:
-        parameters = [
-            p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-        ]
-        if not parameters:
+        groups = optimizer.param_groups
+        gradients = [g for group in groups for p in group["params"] if (g := p.grad) is not None]
+        if not gradients:
             return
-        # The largest magnitude of all: NaN and infinity carry through.
-        largest = torch.nn.utils.get_total_norm([p.grad for p in parameters], math.inf)
         if self._on_device:
-            self._set_mark(torch.isfinite(largest))
+            self._set_mark(torch.isfinite(_largest(gradients)))
             return
-        if not self.rejected and not math.isfinite(largest.item()):
-            self._rejected = f"gradient: {largest.item()}"
+        if not self.rejected and not self._are_finite(gradients):
+            self._rejected = f"gradient: {_largest(gradients).item()}"
         if self.rejected:  # now or earlier: what was rejected stays so
-            for parameter in parameters:  # an optimizer leaves weights without a gradient alone
-                parameter.grad = None
+            for parameter in (p for group in groups for p in group["params"]):
+                parameter.grad = None  # an optimizer leaves weights without one alone
+
+    def _are_finite(self, gradients: list[torch.Tensor]) -> bool:
+        if self._device.type == "cpu":
+            # What gradient scalers call, with a scale of 1: all are looked at in one operation, in
+            # a twentieth of the time that their norms take for a small network.
+            try:
+                torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
+            except RuntimeError:  # it does not take sparse, complex and expanded ones
+                return math.isfinite(_largest(gradients).item())
+            return not self._found.item()
+        return math.isfinite(_largest(gradients).item())
 
     def _set_mark(self, finite: torch.Tensor) -> None:
         bad = (~finite).float().reshape(())
         self._mark = bad if self._mark is None else torch.maximum(self._mark, bad)
         self._optimizer.grad_scale = None
         self._optimizer.found_inf = self._mark
+
+
+def _largest(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """Return the largest magnitude of all: NaN and infinity carry through."""
+    dense = [g._values() if g.is_sparse else g for g in gradients]  # noqa: SLF001 - of any order
+    return torch.nn.utils.get_total_norm([g for g in dense if g.numel()], math.inf)
 
 
 def _is_fused(optimizer: Any) -> bool:
