@@ -1,6 +1,8 @@
 """A run that was interrupted goes on; one that has ended does not."""
 
 import json
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -8,7 +10,13 @@ import pytest
 
 from callboard import ConfigurationError, ConfigurationWarning, DamagedCheckpointError, Run
 from callboard._core import randomness
-from callboard.callbacks import BackupAndRestore, Callback, EarlyStopping, LambdaCallback
+from callboard.callbacks import (
+    BackupAndRestore,
+    Callback,
+    EarlyStopping,
+    LambdaCallback,
+    ModelCheckpoint,
+)
 from callboard.checkpoint import CheckpointStore
 from callboard.testing import ScriptedModel, ScriptedRun
 
@@ -257,3 +265,45 @@ def test_an_evaluation_saves_and_restores_nothing(tmp_path):
         for _ in run.validate([1]):
             run.log(loss=1.0)
     assert saved_steps(tmp_path / "b") == [4]
+
+
+HOLDING = """
+import sys
+from callboard.checkpoint import CheckpointStore
+store = CheckpointStore(sys.argv[1])
+store.save({"step": 1}, step=1)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", [BackupAndRestore, ModelCheckpoint])
+def test_a_folder_another_process_writes_to_is_an_error_before_the_first_epoch(
+    tmp_path, monkeypatch, kind
+):
+    monkeypatch.setattr("callboard._core.fs._LOCK_PATIENCE_S", 0.05)
+    epochs = []
+    noting = LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(tmp_path / "b")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout.readline() == "ready\n"
+        with pytest.raises(BlockingIOError, match="another process writes to this folder"):
+            ScriptedRun([0.5], monitor="loss").play(kind(tmp_path / "b"), noting)
+        assert epochs == []
+        other.stdin.close()
+
+
+def test_to_find_out_whether_a_folder_is_free_makes_nothing(tmp_path):
+    store = CheckpointStore(tmp_path / "b")
+    store.require_free()
+    assert not (tmp_path / "b").exists()
+    store.save({"step": 1}, step=1)
+    store.require_free()  # it is ours
+    store.close()
+    store.require_free()
+    with CheckpointStore(tmp_path / "b") as other:
+        other.save({"step": 2}, step=2)

@@ -1,9 +1,11 @@
 """ModelCheckpoint into a folder of checkpoints."""
 
+import signal
+
 import pytest
 import torch
 
-from callboard import ConfigurationError, MetricNotFoundError
+from callboard import Callback, ConfigurationError, MetricNotFoundError, Run
 from callboard.callbacks import BackupAndRestore, EarlyStopping, LambdaCallback, ModelCheckpoint
 from callboard.checkpoint import CheckpointStore
 from callboard.testing import ScriptedModel, ScriptedRun
@@ -198,3 +200,58 @@ def test_a_model_loads_the_best_or_a_certain_one(tmp_path):
     fresh.load(folder / "step-00000003")
     assert torch.equal(fresh.module.weight, kept[2])
     assert fresh.optimizer.state_dict()["state"][0]["step"] == 3
+
+
+class Failing(Callback):
+    """Raises before the first step."""
+
+    def __init__(self, hook):
+        setattr(self, hook, self._fail)
+
+    def _fail(self, *_):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("hook", ["check", "on_train_begin", "on_epoch_begin"])
+@pytest.mark.parametrize("position", [0, 1])
+def test_an_error_before_the_first_step_does_not_save_an_untrained_model(tmp_path, hook, position):
+    def train(*others):
+        saving = ModelCheckpoint(tmp_path / "c", "loss", save_on_exception=True)
+        listed = [*others]
+        listed.insert(position, saving)
+        with Run(trainable=ScriptedModel(), epochs=1, callbacks=listed, verbose=0) as run:
+            for _ in run.epochs():
+                for _ in run.train([1, 2]):
+                    run.log(loss=1.0)
+
+    train()
+    with pytest.raises(ZeroDivisionError):
+        train(Failing(hook))
+    assert steps(tmp_path / "c") == [2]  # not 0, which would have taken its place
+
+
+@pytest.mark.parametrize("signaled", [False, True])
+def test_weights_that_are_not_finite_do_not_take_the_place_of_good_ones_at_the_end(
+    tmp_path, signaled
+):
+    net = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    saving = ModelCheckpoint(tmp_path / "c", "loss", save_on_exception=True)
+
+    def train():
+        with Run(net, optimizer, epochs=2, callbacks=[saving], verbose=0) as run:
+            for epoch in run.epochs():
+                for _ in run.train([1, 2]):
+                    run.log(loss=1.0)
+                    if epoch:
+                        torch.nn.init.constant_(net.weight, float("nan"))
+                        if not signaled:
+                            raise FloatingPointError
+                        signal.raise_signal(signal.SIGTERM)
+
+    with (
+        pytest.raises((FloatingPointError, SystemExit)),
+        pytest.warns(RuntimeWarning, match="'weight' holds NaN or infinities, so the model is not"),
+    ):
+        train()
+    assert steps(tmp_path / "c") == [2]

@@ -81,7 +81,7 @@ def test_constants_are_not_copied_and_the_file_is_the_same():
 
 
 def test_chunks_are_of_whole_blocks(monkeypatch):
-    monkeypatch.setattr("callboard.checkpoint.snapshot._CHUNK", 8192)
+    monkeypatch.setattr("callboard.checkpoint.image._CHUNK", 8192)
     array = np.arange(5000.0)
     array.flags.writeable = False
     for tree in ({"a": {"w": array}}, {"a": {"w": array.copy()}}):

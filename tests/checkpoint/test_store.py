@@ -3,6 +3,7 @@
 import contextlib
 import json
 import multiprocessing
+import os
 import re
 import subprocess
 import sys
@@ -536,3 +537,139 @@ def test_links_are_made_to_the_newest_after_another_store_has_written(tmp_path):
     assert not store.verify(store.last)
     np.testing.assert_array_equal(store.load()["frozen"]["f"], frozen["f"])
     store.close()
+
+
+# ---- what others do meanwhile --------------------------------------------------------------------
+
+
+def test_a_list_shows_what_others_have_saved_removed_and_damaged(tmp_path):
+    reading = CheckpointStore(tmp_path, keep=[best(1, "loss")])
+    with CheckpointStore(tmp_path) as other:
+        save(other, 1, 2, 3, loss=0.5)
+        assert [c.step for c in reading.checkpoints()] == [1, 2, 3]
+        other.prune([last(2)])
+        save(other, 4, loss=0.1)
+        (tmp_path / "step-00000003" / "manifest.json").write_bytes(b"damaged")
+        assert [c.step for c in reading.checkpoints()] == [2, 4]
+        assert reading.best.step == 4
+        other.clear()
+        save(other, 4, loss=0.9)  # the same name, and another checkpoint
+        save(other, 5, loss=0.8)
+        assert [(c.step, c.number) for c in reading.checkpoints()] == [(4, 1), (5, 2)]
+        assert reading.best.step == 5
+
+
+@pytest.mark.parametrize("make", ["folder", "link", "pipe", "empty", "nothing"])
+def test_a_manifest_that_is_no_file_is_left_out_of_the_list(store, tmp_path, make):
+    save(store, 1, 2)
+    path = store.directory / "step-00000001" / "manifest.json"
+    (tmp_path / "kept").write_bytes(path.read_bytes())
+    path.unlink()
+    make_it = {
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to(tmp_path / "kept"),
+        "pipe": lambda: os.mkfifo(path),
+        "empty": path.touch,
+        "nothing": lambda: None,
+    }
+    make_it[make]()
+    assert [c.step for c in CheckpointStore(store.directory).checkpoints()] == [2]
+
+
+def test_what_a_store_knew_before_another_one_wrote_decides_nothing(tmp_path):
+    store = CheckpointStore(tmp_path, keep=[best(1, "loss")])
+    save(store, 1, loss=0.1)
+    store.close()
+    with CheckpointStore(tmp_path) as other:
+        other.clear()
+        save(other, 1, loss=0.9)
+        save(other, 2, loss=0.2)
+    save(store, 3, loss=0.5)
+    assert [c.step for c in store.checkpoints()] == [2, 3]
+    store.close()
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_no_link_is_made_to_a_checkpoint_that_only_has_the_name_of_the_one_before(tmp_path, loads):
+    frozen = {"f": np.arange(1000.0)}
+    store = CheckpointStore(tmp_path)
+    store.save({"frozen": frozen}, step=1)
+    store.close()
+    if loads:
+        store.load()
+    with CheckpointStore(tmp_path) as other:
+        other.clear()
+        other.save({"frozen": {"f": frozen["f"] + 1}}, step=1)
+    store.save({"frozen": frozen}, step=2)
+    assert store.verify(store.last) == []
+    np.testing.assert_array_equal(store.load()["frozen"]["f"], frozen["f"])
+    store.close()
+
+
+def test_no_link_is_made_to_a_file_that_was_left_out_when_a_part_was_loaded(tmp_path):
+    frozen = {"f": np.arange(1000.0)}
+    with CheckpointStore(tmp_path) as store:
+        store.save({"frozen": frozen, "note": 1}, step=1)
+    path = tmp_path / "step-00000001" / "frozen.safetensors"
+    path.write_bytes(bytes(path.stat().st_size))
+    with CheckpointStore(tmp_path) as store:
+        assert store.load(only=["note"]) == {"note": 1}
+        store.save({"frozen": frozen}, step=2)
+        assert store.verify(store.last) == []
+
+
+def test_a_link_is_made_to_what_was_loaded_before_the_first_save(tmp_path):
+    frozen = {"f": np.arange(1000.0)}
+    with CheckpointStore(tmp_path) as store:
+        store.save({"frozen": frozen}, step=1)
+    with CheckpointStore(tmp_path) as store:
+        store.load()
+        store.save({"frozen": frozen}, step=2)
+    inodes = {path.stat().st_ino for path in tmp_path.glob("step-*/frozen.safetensors")}
+    assert len(inodes) == 1
+
+
+FORKED = """
+import os, sys
+from callboard._core import fs
+from callboard.checkpoint import CheckpointStore
+fs._LOCK_PATIENCE_S = 0
+store = CheckpointStore(sys.argv[1])
+store.save({"step": 1}, step=1)
+os.mkdir(f"{sys.argv[1]}/.tmp-step-00000002-1")  # as if it were being written
+pid = os.fork()
+if not pid:
+    for action in (store.clear, store.prune, lambda: store.save({"step": 3}, step=3)):
+        try:
+            action()
+        except BlockingIOError as error:
+            print(error.strerror, flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+print(sorted(os.listdir(sys.argv[1])))
+store.save({"step": 2}, step=2)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a fork")
+def test_a_forked_process_does_not_write_by_the_right_of_its_parent(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    refused = "another process writes to this folder; end it, or use another folder\n"
+    there = [".lock", ".tmp-step-00000002-1", "last.json", "step-00000001"]
+    assert done.stdout == 3 * refused + f"{there}\n"
+    assert [c.step for c in CheckpointStore(tmp_path).checkpoints()] == [1, 2]
+
+
+def test_to_prune_a_folder_that_was_cleared_makes_nothing(tmp_path):
+    store = CheckpointStore(tmp_path / "s", keep=[last(1)])
+    save(store, 1)
+    store.clear()
+    assert store.prune() == []  # as after the last save of a run whose backups are removed
+    assert store.remove_damaged() == store.remove_damaged(dry=True) == []
+    assert not (tmp_path / "s").exists()

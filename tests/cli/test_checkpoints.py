@@ -1,6 +1,7 @@
 """``callboard checkpoints``."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -186,3 +187,26 @@ def test_as_a_program_in_a_pipe(folder, piped, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "step-00000030" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("action", "method", "said"),
+    [
+        ("verify", "verify", "2 whole, 0 damaged"),
+        ("list", "pointed_to", "step-00000030"),
+    ],
+)
+def test_a_checkpoint_that_a_run_removes_meanwhile_is_left_out(
+    folder, capsys, monkeypatch, action, method, said
+):
+    original = getattr(CheckpointStore, method)
+
+    def late(self, name):
+        shutil.rmtree(folder / "step-00000010", ignore_errors=True)
+        return original(self, name)
+
+    monkeypatch.setattr(CheckpointStore, method, late)
+    status, out, err = call(capsys, action, folder)
+    assert (status, err) == (0, "")
+    assert said in out
+    assert "step-00000010" not in out

@@ -585,7 +585,7 @@ def changes_of_files(path):
 
 def change_of(call, method):
     owner = getattr(method.value, "id", getattr(method.value, "attr", ""))
-    if owner == "_disk":  # of fs.py
+    if owner in ("_disk", "disk"):  # of fs.py
         return
     if (owner, method.attr) in CHANGES:
         yield f"{owner}.{method.attr}"

@@ -239,6 +239,9 @@ class SimulatedDisk(Disk):
     def open(self, path: Path) -> BinaryIO:
         return io.BytesIO(self._file(path).content)
 
+    def head(self, path: str, size: int) -> bytes:
+        return self._file(Path(path)).content[:size]
+
     def size(self, path: Path) -> int:
         return len(self._file(path).content)
 

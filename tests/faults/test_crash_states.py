@@ -16,8 +16,9 @@ from simulated_disk import SimulatedDisk
 
 from callboard import DamagedCheckpointError, NoCheckpointError
 from callboard.checkpoint import CheckpointStore, best, every, last
-from callboard.checkpoint import store as store_module
+from callboard.checkpoint import reader as reader_module
 from callboard.checkpoint.manifest import digest_of
+from callboard.checkpoint.removal import remove_folder
 
 HERE = Path("/runs/a")
 NOTES = HERE / "notes.txt"
@@ -430,14 +431,14 @@ class InPlace(SimulatedDisk):
 class RemovesInPlace(CheckpointStore):
     def _remove(self, checkpoints):
         for checkpoint in checkpoints:
-            self._remove_folder(self.path(checkpoint))
+            remove_folder(self._disk, self.path(checkpoint))
 
 
 class RemovesFirst(CheckpointStore):
     """Removes the older ones before the new one is durable."""
 
     def write(self, snapshot, **options):
-        self._begin()
+        self._claim.take()
         self._remove(self.checkpoints())
         return super().write(snapshot, **options)
 
@@ -480,7 +481,7 @@ def test_without_the_sync_of_a_checkpoints_own_folder_it_fails_where_there_is_no
 
 
 def test_without_digests_it_fails(monkeypatch):
-    monkeypatch.setattr(store_module, "digest_of", accepting)
+    monkeypatch.setattr(reader_module, "digest_of", accepting)
     story = Story(with_a_damaged_one(), kept=[1])
     story.save(3, kept=[1, 3])
     with pytest.raises(AssertionError, match="is not what was saved"):

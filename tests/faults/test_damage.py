@@ -205,7 +205,7 @@ def test_no_bit_of_an_older_manifest_makes_the_newest_one_go(store):
         shutil.copytree(before, store.directory, copy_function=os.link)
         with CheckpointStore(store.directory, keep=[last(1)]) as pruning:
             pruning.prune()
-            whole = [name for name in pruning._names() if not pruning.verify(name)]
+            whole = [c.name for c in pruning.checkpoints() if not pruning.verify(c)]
         if NEWEST not in whole:
             lost.append(bytes(data[max(0, bit // 8 - 10) : bit // 8 + 3]))
         data[bit // 8] ^= 1 << bit % 8

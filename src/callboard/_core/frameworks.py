@@ -9,13 +9,16 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from callboard._core.errors import UnsupportedError
 
-__all__ = ["FRAMEWORKS", "Framework", "join_host", "loaded", "revived", "source_of"]
+if TYPE_CHECKING:
+    from callboard._core.inspection import Profiler
+
+__all__ = ["FRAMEWORKS", "Framework", "join_host", "loaded", "profiler_of", "revived", "source_of"]
 
 # Keras comes first: on its torch backend, its models are torch modules too.
 FRAMEWORKS = ("keras", "jax", "torch")
@@ -56,6 +59,9 @@ class Framework(Protocol):
     ) -> None:
         """Raise if a callback of the framework's own cannot work with a model."""
 
+    def profiler(self) -> Profiler | None:
+        """Return the framework's profiler; None if it has none."""
+
     def environment(self) -> dict[str, Any]:
         """Return what has to be equal for a resumed run to be equal bit for bit."""
 
@@ -89,6 +95,14 @@ def revived(kind: str, array: np.ndarray[Any, Any]) -> Any:
         f"the saved state has arrays of {kind!r}, which the program has not imported; "
         f"import it first (known: {', '.join(FRAMEWORKS)})"
     )
+
+
+def profiler_of(name: str) -> Profiler | None:
+    """Return the profiler of a framework; None if it is not loaded, or has none."""
+    for loaded_name, framework in loaded():
+        if loaded_name == name:
+            return framework.profiler()
+    return None
 
 
 def join_host(callback: object, model: object) -> None:

@@ -39,6 +39,8 @@ BLOCK = 4096
 
 _LOCK_PATIENCE_S = 5.0
 _held: set[Path] = set()
+if hasattr(os, "register_at_fork"):  # a forked process holds none of them
+    os.register_at_fork(after_in_child=_held.clear)
 
 
 def create(path: Path) -> BinaryIO:
@@ -261,13 +263,22 @@ class Disk:
             raise OSError(errno.EINVAL, "is not a regular file", str(path))
         return file
 
+    def head(self, path: str, size: int) -> bytes:
+        """Return the first bytes of a file; as ``open`` and cheaper, for thousands of them."""
+        flags = os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags)
+        try:
+            return os.read(descriptor, size)
+        finally:
+            os.close(descriptor)
+
     def size(self, path: Path) -> int:
         """Return the length of a file in bytes."""
         return path.lstat().st_size
 
     def names(self, folder: Path) -> list[str]:
         """Return the names of everything in a folder."""
-        return sorted(path.name for path in folder.iterdir())
+        return sorted(os.listdir(folder))  # noqa: PTH208 - a Path for each costs more than the list
 
     def is_folder(self, path: Path) -> bool:
         """Say whether there is a folder, and not a link to one."""

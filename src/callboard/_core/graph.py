@@ -1,11 +1,11 @@
-"""A model as a graph of operations, in no framework's terms."""
+"""A model as a graph, in no framework's terms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Node"]
+__all__ = ["Graph", "Node"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +31,18 @@ class Node:
     shape: tuple[int, ...] | None = None
     dtype: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What is known of how a model computes; what is not is empty.
+
+    Attributes:
+        nodes: The operations on a batch, inputs first.
+        program: They as a text, in the framework's own notation.
+        architecture: The layers and how they are connected, as Keras's JSON.
+    """
+
+    nodes: Sequence[Node] = ()
+    program: str = ""
+    architecture: str = ""

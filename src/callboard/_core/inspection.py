@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from callboard._core.graph import Node
+from callboard._core.errors import UnsupportedError
+from callboard._core.graph import Graph
 from callboard._core.trainable import Trainable
 
 __all__ = ["Inspection", "PlainInspection", "Profiler", "inspection_of"]
@@ -54,8 +54,12 @@ class Inspection(Protocol):
     def embeddings(self) -> Arrays:
         """Copy the vectors of the layers that are embeddings to the host, by the layers' names."""
 
-    def graph(self, batch: Any) -> Sequence[Node] | None:
-        """Return the operations on a batch, inputs first; None where none is known."""
+    def graph(self, batch: Any) -> Graph:
+        """Return how the model computes what it gives out for a batch.
+
+        Raises:
+            UnsupportedError: Where that is not known, with the reason.
+        """
 
     def profiler(self) -> Profiler | None:
         """Return the framework's profiler; None if it has none."""
@@ -95,11 +99,17 @@ class PlainInspection:
         """Return none: which weights are embeddings is not known."""
         return {}
 
-    def graph(self, batch: Any) -> None:
-        """Return None: what is done with the weights is not known."""
+    def graph(self, batch: Any) -> Graph:  # noqa: ARG002 - the protocol's
+        """Say that what is done with the weights is not known.
 
-    def profiler(self) -> None:
+        Raises:
+            UnsupportedError: Always.
+        """
+        raise UnsupportedError("of the model its weights are known, and not what is done with them")
+
+    def profiler(self) -> Profiler | None:
         """Return None: there is no framework to ask."""
+        return None
 
 
 def inspection_of(trainable: Trainable) -> Inspection:

@@ -104,8 +104,10 @@ class BackupAndRestore(Callback):
         return f"BackupAndRestore({self.backup_dir!r})"
 
     def check(self) -> None:
-        """Check that the folder can be written."""
+        """Check that the folder can be written, and that no other process does."""
         fs.writable_file(Path(self.backup_dir) / "manifest.json")
+        if not self.run.trainable.rank:
+            self._store.require_free()
 
     def writes(self) -> Iterable[Path]:
         """Return the folder."""

@@ -46,14 +46,21 @@ class BatchProfile:
                 "Run(model=...), or leave profile_batch at 0"
             )
 
-    def begin(self, run: Run) -> None:
-        """Begin before the first of the batches."""
+    def begin(self, run: Run) -> str:
+        """Begin before the first of the batches; if that fails, return why."""
         if self._done or self._profiler or not self.first <= run.progress.step + 1 <= self.last:
-            return
-        self._profiler = inspection_of(run.trainable).profiler()
-        if self._profiler is not None:
-            self._began = run.progress.step + 1
-            self._profiler.start()
+            return ""
+        profiler = inspection_of(run.trainable).profiler()
+        if profiler is None:
+            return ""
+        try:
+            profiler.start()
+        except Exception as error:  # noqa: BLE001 - a profile is not worth the training
+            self._done = True
+            return f"the profiler does not begin: {error!r}"
+        self._profiler = profiler
+        self._began = run.progress.step + 1
+        return ""
 
     def end(self, run: Run, *, now: bool = False) -> str:
         """End behind the last one, or ``now``; return what was measured and where it is."""

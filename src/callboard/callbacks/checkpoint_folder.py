@@ -90,9 +90,11 @@ class CheckpointFolder:
         """Whether something may be due after any batch."""
         return any(period.unit != "epoch" for period in self._periods)
 
-    def open(self, monitor: str, mode: Mode) -> None:
-        """Check that the folder can be written, and set the rules."""
+    def open(self, monitor: str, mode: Mode, *, writes: bool) -> None:
+        """Check that the folder can be written, by this process if it is the one, and set rules."""
         fs.writable_file(self._path / "manifest.json")
+        if writes:
+            self._store.require_free()
         self._store.keep = tuple(self.retention.rules(monitor, mode))
 
     def best_value(self, monitor: str) -> float | None:

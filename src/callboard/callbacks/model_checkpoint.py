@@ -56,7 +56,8 @@ class ModelCheckpoint(MonitorCallback):
         every_n_steps: The same by training steps.
         every_seconds: The same by time.
         save_on_exception: In a folder, save too when the run is interrupted by a signal or an
-            error. After an error in the middle of a step, weights may be those of half a step.
+            error; not before the first step, and not if weights are NaN or infinite. After an error
+            in the middle of a step, weights may be those of half a step.
 
     Attributes:
         best: The best value so far. It is kept from one run of this object to the next, so that a
@@ -138,7 +139,7 @@ class ModelCheckpoint(MonitorCallback):
         if self.save_best_only or (self._folder and self._folder.retention.save_top_k):
             super().check()
         if self._folder is not None:
-            self._folder.open(self.monitor, self._watched.mode)
+            self._folder.open(self.monitor, self._watched.mode, writes=not self.run.trainable.rank)
             if self.best is None:
                 self.best = self._folder.best_value(self.monitor)
             return
@@ -180,15 +181,19 @@ class ModelCheckpoint(MonitorCallback):
 
     def on_exception(self, error: BaseException) -> None:
         """Save, if asked to, what there is."""
-        if self._folder is not None and self.save_on_exception and not self._interrupted:
+        if not self.run.progress.step:  # an untrained model would take the place of a trained one
+            return
+        wanted = self._folder is not None and self.save_on_exception and not self._interrupted
+        if self._folder is not None and wanted and not self._is_refused(self.filepath):
             self._folder.save_now(self.run, {})
             self.run.decide(self, "saved", f"{error!r}: saved to {self.filepath}")
 
     def _save_at_interruption(self, reason: str) -> None:
         if self._folder is not None:
             self._interrupted = True
-            self._folder.save(self.run, {})
-            self.run.decide(self, "saving", f"{reason}: saving to {self.filepath}")
+            if not self._is_refused(self.filepath):
+                self._folder.save(self.run, {})
+                self.run.decide(self, "saving", f"{reason}: saving to {self.filepath}")
 
     def _save_by_batches(self, batch: int, logs: Logs | None = None) -> None:
         step = self.run.progress.step
@@ -209,9 +214,7 @@ class ModelCheckpoint(MonitorCallback):
             path = self._filename.fill(epoch=number, batch=number_of_batch, logs=logs)
         elif batch is None and self._folder.retention.save_top_k:
             self.monitored(logs)  # a metric that cannot come up is an error
-        bad = self.run.trainable.nonfinite()
-        if bad:
-            self._refuse(f"{bad!r} holds NaN or infinities, so the model is not saved to {path}")
+        if self._is_refused(path):
             return
         before = self.best
         if self.save_best_only:
@@ -248,9 +251,14 @@ class ModelCheckpoint(MonitorCallback):
         self.run.decide(self, "skipped", cause, say=say)
         return ""
 
-    def _refuse(self, cause: str) -> None:
-        self.run.decide(self, "skipped", cause)
-        warnings.warn(f"ModelCheckpoint: {cause}", RuntimeWarning, stacklevel=2)
+    def _is_refused(self, path: str) -> bool:
+        """Say whether the model has numbers that no one wants in the place of a good one."""
+        bad = self.run.trainable.nonfinite()
+        if bad:
+            cause = f"{bad!r} holds NaN or infinities, so the model is not saved to {path}"
+            self.run.decide(self, "skipped", cause)
+            warnings.warn(f"ModelCheckpoint: {cause}", RuntimeWarning, stacklevel=2)
+        return bool(bad)
 
     def reset(self) -> None:
         """Count batches and epochs anew; the best value stays, as the file it belongs to does."""

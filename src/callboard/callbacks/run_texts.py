@@ -16,7 +16,7 @@ from callboard._core.inspection import inspection_of
 if TYPE_CHECKING:
     from callboard._core.run import Run
 
-__all__ = ["configuration_text", "journal_text", "model_text"]
+__all__ = ["configuration_text", "indented", "journal_text", "model_text"]
 
 
 def configuration_text(run: Run) -> str:
@@ -39,7 +39,12 @@ def configuration_text(run: Run) -> str:
 
 def model_text(run: Run) -> str:
     """Return the model's layers as a table."""
-    return "\n".join(f"    {line}" for line in inspection_of(run.trainable).summary().splitlines())
+    return indented(inspection_of(run.trainable).summary())
+
+
+def indented(text: str) -> str:
+    """Return a text that is shown as it is, in letters of one width."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def journal_text(run: Run) -> str:

@@ -20,7 +20,7 @@ from callboard.callbacks.embedding_files import EmbeddingFiles
 from callboard.callbacks.event_files import EventFiles
 from callboard.callbacks.layer_records import LayerRecords
 from callboard.callbacks.layer_selection import LayerSelection
-from callboard.callbacks.run_texts import configuration_text, journal_text, model_text
+from callboard.callbacks.run_texts import configuration_text, indented, journal_text, model_text
 from callboard.callbacks.step_speed import StepSpeed
 from callboard.callbacks.update_freq import batches_between
 from callboard.events.hparams import session_start_value
@@ -259,8 +259,9 @@ class TensorBoard(Callback):
             self._files.close(failed=failed)
 
     def _begin_batch(self, batch: int, logs: Logs | None = None) -> None:
-        if self._profile:
-            self._profile.begin(self.run)
+        cause = self._profile.begin(self.run) if self._profile else ""
+        if cause:
+            self._skip("profiles", cause)
 
     def _end_batch(self, batch: int, logs: Logs | None = None) -> None:
         if self._profile:
@@ -337,14 +338,22 @@ class TensorBoard(Callback):
         samples = self.run.samples
         batch = samples.get("train", samples.get("test"))
         try:
-            nodes = inspection_of(self.run.trainable).graph(batch)
+            graph = inspection_of(self.run.trainable).graph(batch)
+        except UnsupportedError as error:
+            self.run.decide(self, "skipped", f"the graph is not written: {error}")
+            return
         except Exception as error:  # noqa: BLE001 - a graph is not worth the training
             # No warning: the graph is written by default, and not every loop gives (inputs, ...).
             cause = f"the graph is not written: the model cannot be run on a batch ({error!r})"
             self.run.decide(self, "skipped", cause)
             return
-        if nodes is not None:
-            self._files.writer("train").add_graph(nodes)
+        writer = self._files.writer("train")
+        if graph.nodes:
+            writer.add_graph(graph.nodes)
+        if graph.program:
+            writer.add_text("program", indented(graph.program))
+        if graph.architecture:
+            writer.add_keras_model(graph.architecture)
 
     def _write_layout(self, numbers: Mapping[str, float]) -> None:
         layout = self.custom_scalars

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from callboard._core.errors import ConfigurationError
 from callboard._core.monitor import Mode, check_mode, direction
 
-__all__ = ["Best", "Checkpoint", "Rule", "best", "every", "last", "surplus"]
+__all__ = ["Best", "Checkpoint", "Rule", "best", "every", "last", "superseded", "surplus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,12 @@ def every(*, epochs: int = 0, steps: int = 0, seconds: float = 0.0) -> Rule:
         return found.values()
 
     return firsts
+
+
+def superseded(saved: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Return the checkpoints, oldest first, whose step was saved again since."""
+    newest = {checkpoint.step: checkpoint.name for checkpoint in saved}
+    return [checkpoint for checkpoint in saved if newest[checkpoint.step] != checkpoint.name]
 
 
 def surplus(saved: Sequence[Checkpoint], rules: Sequence[Rule]) -> list[Checkpoint]:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from callboard._core import frameworks
+from callboard.checkpoint.filling import AbandonedError
 from callboard.checkpoint.keep import Checkpoint
 from callboard.checkpoint.snapshot import Buffers, Snapshot
 from callboard.checkpoint.store import CheckpointStore
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Saver"]
 
+_Write = Callable[[Snapshot], Checkpoint]
+
 
 class Saver:
     """Takes the state of a run between two steps, and writes it while the run goes on.
 
     The run waits for one copy of the state in memory, which every save uses again; one thread
-    computes digests and writes. All who save a run share one of these, so that a step that several
-    save is copied once. An error in writing ends the run, at the next boundary between two steps.
+    writes behind the copying, and computes digests. All who save a run share one of these, so that
+    a step that several save is copied once. An error in writing ends the run, at the next boundary
+    between two steps.
 
     Args:
         run: The run.
@@ -80,23 +84,23 @@ class Saver:
         """
         began = time.perf_counter()
         run = self._run
+        done = run.next_epoch - 1 if run.in_epoch else run.next_epoch
+        write = functools.partial(
+            store.write, step=run.progress.step, epoch=done, metrics=dict(metrics or {})
+        )
         moment = (run.boundary.count, tuple(only))
         if self._taken is not None and self._taken[0] == moment:
-            snapshot = self._taken[1]
+            self._submit(write, self._taken[1], began)
         else:
             self.wait()  # the memory is in use until then
             self._prepared = True
             self._taken = None
             state = run.state_dict()
             chosen = {name: state[name] for name in only or state if name in state}
-            snapshot = self._buffers.snapshot(chosen)
+            # The first bytes are written while the others are still being copied.
+            with self._buffers.taking(chosen) as snapshot:
+                self._submit(write, snapshot, began)
             self._taken = (moment, snapshot)
-        done = run.next_epoch - 1 if run.in_epoch else run.next_epoch
-        self._writing.append(
-            self._pool.submit(
-                self._write, store, snapshot, run.progress.step, done, dict(metrics or {}), began
-            )
-        )
         # After it, and not waited for: removing a large file takes as long as writing a small one.
         self._pruning.append(self._pool.submit(self._reporting, store.prune))
 
@@ -130,25 +134,21 @@ class Saver:
             self._pool.shutdown()
             self._run.saver = None
 
-    def _write(
-        self,
-        store: CheckpointStore,
-        snapshot: Snapshot,
-        step: int,
-        epoch: int,
-        metrics: Mapping[str, float],
-        began: float,
-    ) -> Checkpoint:
-        write = functools.partial(store.write, snapshot, step=step, epoch=epoch, metrics=metrics)
-        checkpoint: Checkpoint = self._reporting(write)
+    def _submit(self, write: _Write, snapshot: Snapshot, began: float) -> None:
+        timed = functools.partial(self._write, write, snapshot, began)
+        self._writing.append(self._pool.submit(self._reporting, timed))
+
+    def _write(self, write: _Write, snapshot: Snapshot, began: float) -> None:
+        write(snapshot)
         boundary = self._run.boundary
         boundary.save_s = max(boundary.save_s or 0.0, time.perf_counter() - began)
-        return checkpoint
 
-    def _reporting(self, action: Callable[[], Any]) -> Any:
+    def _reporting(self, action: Callable[[], Any]) -> None:
         """Do something in the thread; have its error raised at the run's next boundary."""
         try:
-            return action()
+            action()
+        except AbandonedError:  # the run has the error that led to it already
+            return
         except BaseException:
             self._run.at_boundary(self.wait)
             raise

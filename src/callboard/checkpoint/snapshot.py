@@ -2,79 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from callboard._core.fs import BLOCK
 from callboard.checkpoint.dtypes import code_of
+from callboard.checkpoint.filling import Filling
+from callboard.checkpoint.image import FileImage, Tensor
 from callboard.checkpoint.safetensors import Place, layout
 from callboard.checkpoint.tree import Leaf, Source, split
 
-__all__ = ["Buffers", "FileImage", "Snapshot", "Tensor"]
+__all__ = ["Buffers", "Snapshot"]
 
-_CHUNK = 32 * 2**20
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
-
-
-class Tensor(NamedTuple):
-    """An array of a file.
-
-    Attributes:
-        path: Its path in the tree.
-        place: Its type, shape and bytes within the file.
-    """
-
-    path: str
-    place: Place
-
-
-@dataclass(frozen=True)
-class FileImage:
-    """A file of arrays as it will be on the disk.
-
-    Attributes:
-        name: The file's name.
-        size: Its length in bytes.
-        head: What comes before the first array.
-        tensors: The arrays in it by name.
-        aliases: For names whose memory is that of another name, that name's path; by path.
-        parts: The bytes of each array, in the order of the file.
-        whole: The content as one piece of memory, if it is one.
-    """
-
-    name: str
-    size: int
-    head: bytes
-    tensors: dict[str, Tensor]
-    aliases: dict[str, str]
-    parts: dict[str, memoryview]
-    whole: memoryview | None
-
-    def chunks(self) -> Iterator[memoryview]:
-        """Yield the content in large pieces, each but the last of whole blocks and aligned."""
-        if self.whole is not None:
-            for start in range(0, self.size, _CHUNK):
-                yield self.whole[start : start + _CHUNK]
-            return
-        bounce = memoryview(mmap.mmap(-1, _CHUNK))
-        filled = 0
-        for part in (memoryview(self.head), *self.parts.values()):
-            taken = 0
-            while taken < len(part):
-                count = min(len(part) - taken, _CHUNK - filled)
-                bounce[filled : filled + count] = part[taken : taken + count]
-                taken += count
-                filled += count
-                if filled == _CHUNK:
-                    yield bounce
-                    filled = 0
-        if filled:
-            yield bounce[:filled]
 
 
 class Snapshot(NamedTuple):
@@ -87,6 +32,24 @@ class Snapshot(NamedTuple):
 
     text: bytes
     files: tuple[FileImage, ...]
+
+    def wait(self) -> None:
+        """Return when all of it is in memory.
+
+        Raises:
+            AbandonedError: If it never will be.
+        """
+        for image in self.files:
+            image.wait_for(image.size)
+
+
+class _Copy(NamedTuple):
+    """An array that is still to be copied."""
+
+    leaf: Leaf
+    target: np.ndarray[Any, Any]
+    filling: Filling
+    end: int  # of the array within its file
 
 
 class _Buffer:
@@ -145,18 +108,58 @@ class Buffers:
         Raises:
             TypeError: For what cannot be saved.
         """
+        snapshot, copies = self._planned(tree)
+        _do(copies)
+        return snapshot
+
+    @contextlib.contextmanager
+    def taking(self, tree: Mapping[str, Any]) -> Iterator[Snapshot]:
+        """Copy nested state behind the body, which hands the snapshot to a thread that writes it.
+
+        The thread may read what ``FileImage.wait_for`` says is there. If the body or the copying
+        fails, it gets an AbandonedError there.
+
+        Example:
+            >>> import threading
+            >>> def write(snapshot):
+            ...     for chunk in snapshot.files[0].chunks():
+            ...         print(len(chunk), "bytes")
+            >>> with Buffers().taking({"weights": {"w": np.ones(1000)}}) as snapshot:
+            ...     thread = threading.Thread(target=write, args=(snapshot,))
+            ...     thread.start()
+            >>> thread.join()
+            8128 bytes
+        """
+        snapshot, copies = self._planned(tree)
+        try:
+            yield snapshot
+            _do(copies)
+        except BaseException:
+            for image in snapshot.files:
+                if image.filling is not None:
+                    image.filling.abandon()
+            raise
+
+    def _planned(self, tree: Mapping[str, Any]) -> tuple[Snapshot, list[_Copy]]:
+        """Return a snapshot, and the copies that fill its memory."""
         text, arrays = split(tree, self._source_of)
         groups = _grouped(arrays)
         names = _file_names(groups)
         before, self._buffers = self._buffers, {}
+        copies: list[_Copy] = []
         files = [
-            self._image(names[group], leaves, before.get(group), group)
+            self._image(names[group], leaves, before.get(group), group, copies)
             for group, leaves in groups.items()
         ]
-        return Snapshot(text.encode(), tuple(files))
+        return Snapshot(text.encode(), tuple(files)), copies
 
     def _image(
-        self, name: str, leaves: Mapping[str, Leaf], before: _Buffer | None, group: str
+        self,
+        name: str,
+        leaves: Mapping[str, Leaf],
+        before: _Buffer | None,
+        group: str,
+        copies: list[_Copy],
     ) -> FileImage:
         unique, aliases = _without_ties(leaves)
         named = {_name_below(path): path for path in unique}
@@ -174,10 +177,19 @@ class Buffers:
         if buffer is None or buffer.head != head or buffer.places != places:
             buffer = _Buffer(head, places)
         self._buffers[group] = buffer
-        for short, path in named.items():
-            _copy(unique[path], buffer.arrays[short])
+        filling = Filling(buffer.size)
+        copies += [  # in the order of the file, as it is written from its beginning
+            _Copy(unique[named[short]], buffer.arrays[short], filling, place.end)
+            for short, place in places.items()
+        ]
         parts = {short: buffer.whole[p.begin : p.end] for short, p in places.items()}
-        return FileImage(name, buffer.size, head, tensors, aliases, parts, buffer.whole)
+        return FileImage(name, buffer.size, head, tensors, aliases, parts, buffer.whole, filling)
+
+
+def _do(copies: Iterable[_Copy]) -> None:
+    for leaf, target, filling, end in copies:
+        _copy(leaf, target)
+        filling.advance(end)
 
 
 def _grouped(arrays: Mapping[str, Leaf]) -> dict[str, dict[str, Leaf]]:

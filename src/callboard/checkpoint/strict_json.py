@@ -36,7 +36,7 @@ def loads(data: bytes, what: str) -> Any:
         text = data.decode()
         if _depth(text) > MAX_DEPTH:
             raise FileFormatError(f"{what} is nested deeper than {MAX_DEPTH} levels")
-        return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refused)
+        return _DECODER.decode(text)
     except ValueError as error:  # FileFormatError, UnicodeDecodeError and JSONDecodeError are some
         if isinstance(error, FileFormatError):
             raise
@@ -44,7 +44,10 @@ def loads(data: bytes, what: str) -> Any:
 
 
 def _depth(text: str) -> int:
-    """Return how deep the brackets outside of quotes are nested."""
+    """Return how deep the brackets outside of quotes are nested, or an upper bound in range."""
+    most = text.count("{") + text.count("[")
+    if most <= MAX_DEPTH:
+        return most
     depth = deepest = 0
     for bracket in re.findall(r"[][{}]", _QUOTED.sub("", text)):
         depth += 1 if bracket in "[{" else -1
@@ -61,3 +64,6 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refused)

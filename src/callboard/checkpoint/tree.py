@@ -12,7 +12,7 @@ import numpy as np
 
 from callboard.checkpoint import strict_json
 
-__all__ = ["Leaf", "Source", "join", "split"]
+__all__ = ["Leaf", "Source", "join", "part_of_path", "split"]
 
 _ARRAY = "$array"
 _KIND = "$kind"
@@ -132,10 +132,14 @@ class _Splitting:
         return {_ARRAY: path, _KIND: source.kind}
 
 
-def _below(path: str, key: str) -> str:
-    """Return the path of a key: each part not empty, without slash, neither "." nor ".."."""
+def part_of_path(key: str) -> str:
+    """Return a key as it stands in paths: not empty, without slash, neither "." nor ".."."""
     part = key.translate(_ESCAPES)
-    part = part if part.strip(".") else f"%{part}"
+    return part if part.strip(".") else f"%{part}"
+
+
+def _below(path: str, key: str) -> str:
+    part = part_of_path(key)
     return f"{path}/{part}" if path else part
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,8 @@ def _list(arguments: argparse.Namespace) -> None:
     stores = list(_stores(arguments.folder))
     if arguments.json:
         for store in stores:
-            for checkpoint in store.checkpoints():
-                print(json.dumps(_facts(store, checkpoint)))
+            for _, facts in _there(store):
+                print(json.dumps(facts))
         return
     width = None if sys.stdout.isatty() else 200
     console = Console(highlight=False, width=width)
@@ -103,8 +104,8 @@ def _list(arguments: argparse.Namespace) -> None:
         table = Table(title=str(store.directory), title_justify="left", box=None)
         for name in ("checkpoint", "step", "epoch", "saved", "size", "", "metrics"):
             table.add_column(name, justify="right" if name in ("step", "epoch", "size") else "left")
-        for checkpoint in store.checkpoints():
-            table.add_row(*_row(store, checkpoint))
+        for checkpoint, facts in _there(store):
+            table.add_row(*_row(checkpoint, facts))
         console.print(table)
         for other in _others(store):
             console.print(f"  {other}", markup=False)
@@ -114,8 +115,14 @@ def _list(arguments: argparse.Namespace) -> None:
         console.print(f"  {count} checkpoints, {_bytes(total)} on the disk\n", markup=False)
 
 
-def _row(store: CheckpointStore, checkpoint: Checkpoint) -> list[str]:
-    facts = _facts(store, checkpoint)
+def _there(store: CheckpointStore) -> Iterator[tuple[Checkpoint, dict[str, Any]]]:
+    """Yield the checkpoints with what there is to say; a run that goes on may remove some."""
+    for checkpoint in store.checkpoints():
+        with contextlib.suppress(FileNotFoundError):
+            yield checkpoint, _facts(store, checkpoint)
+
+
+def _row(checkpoint: Checkpoint, facts: Mapping[str, Any]) -> list[str]:
     metrics = "  ".join(f"{name} {value:.4g}" for name, value in checkpoint.metrics.items())
     return [
         checkpoint.name,
@@ -130,7 +137,6 @@ def _row(store: CheckpointStore, checkpoint: Checkpoint) -> list[str]:
 
 def _facts(store: CheckpointStore, checkpoint: Checkpoint) -> dict[str, Any]:
     saved = dt.datetime.fromtimestamp(checkpoint.time_s).astimezone()
-    folder = store.path(checkpoint)
     pointers = [name for name in ("best", "last") if store.pointed_to(name) == checkpoint.name]
     return {
         "checkpoint": checkpoint.name,
@@ -138,7 +144,7 @@ def _facts(store: CheckpointStore, checkpoint: Checkpoint) -> dict[str, Any]:
         "step": checkpoint.step,
         "epoch": checkpoint.epoch,
         "saved": saved.isoformat(" ", "seconds"),
-        "bytes": sum(path.lstat().st_size for path in folder.iterdir()),
+        "bytes": _size(store.path(checkpoint)),
         "is": pointers,
         "metrics": checkpoint.metrics,
     }
@@ -159,15 +165,20 @@ def _others(store: CheckpointStore) -> list[str]:
 def _verify(arguments: argparse.Namespace) -> None:
     began, damaged, whole, size = time.monotonic(), 0, 0, 0
     for store, name in _named(arguments.folder):
-        problems = store.verify(name)
         path = store.path(name)
+        try:
+            problems, length = store.verify(name), _size(path)
+        except (FileNotFoundError, NoCheckpointError):
+            if path.exists():
+                raise
+            continue  # removed by a run that goes on
         if problems:
             damaged += 1
             for problem in problems:
                 print(f"{path}: damaged: {problem}")
         else:
             whole += 1
-            size += sum(file.stat().st_size for file in path.iterdir())
+            size += length
             if not arguments.quiet:
                 print(f"{path}: whole")
     seconds = time.monotonic() - began
@@ -307,6 +318,10 @@ def _stores(folder: Path) -> Sequence[CheckpointStore]:
             "its path has no suffix, BackupAndRestore while a run is not over"
         )
     return [CheckpointStore(path) for path in sorted(found)]
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.iterdir())
 
 
 def _bytes(count: float) -> str:

@@ -1,4 +1,4 @@
-"""A graph of operations as TensorFlow's ``GraphDef``."""
+"""Graphs: operations as TensorFlow's ``GraphDef``, the layers of Keras as their JSON."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from callboard._core.errors import DataError
 from callboard._core.graph import Node
 from callboard.events.protobuf import encoded, field, varint
-from callboard.events.tensors import shape
+from callboard.events.tensors import shape, strings, tensor_value
 
-__all__ = ["graph_def"]
+__all__ = ["graph_def", "keras_model_value"]
 
 _TYPES = {
     "float32": 1, "float64": 2, "int32": 3, "uint8": 4, "int16": 5, "int8": 6, "complex64": 8,
@@ -35,6 +35,16 @@ def graph_def(nodes: Iterable[Node]) -> bytes:
     if len(names) < len(nodes) or "" in names:
         raise DataError("the nodes of a graph have names of their own, and none is empty")
     return b"".join(field(b"\x0a", _node(node, names)) for node in nodes) + _VERSIONS
+
+
+def keras_model_value(tag: str, architecture: str) -> bytes:
+    """Return the JSON of a Keras model as one entry of a summary.
+
+    Raises:
+        DataError: If it is no text, or ``tag`` not a name.
+    """
+    content = strings([encoded(architecture, "the architecture of a Keras model")])
+    return tensor_value(tag, content, "graph_keras_model", b"1")  # the version of its format
 
 
 def _node(node: Node, names: set[str]) -> bytes:

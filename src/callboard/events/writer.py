@@ -18,7 +18,7 @@ from callboard.events import summaries
 from callboard.events.arrays import host_array
 from callboard.events.audio import audio_value, encode_wav
 from callboard.events.buckets import finite_buckets
-from callboard.events.graphs import graph_def
+from callboard.events.graphs import graph_def, keras_model_value
 from callboard.events.hparams import session_start_value
 from callboard.events.layouts import Layout, layout_value
 from callboard.events.pictures import figure_png, image_png
@@ -339,16 +339,33 @@ class EventWriter(RecordWriter):
             inputs: A batch of inputs, as the model is called with.
 
         Raises:
-            UnsupportedError: If the framework gives no graph.
+            UnsupportedError: If the framework gives no graph of operations.
         """
-        nodes: Iterable[Node] | None
+        nodes: Iterable[Node]
         if isinstance(model, Sequence) and all(isinstance(node, Node) for node in model):
             nodes = model
         else:
-            nodes = inspection_of(trainable_of(model, None)).graph((inputs,))
-        if nodes is None:
-            raise UnsupportedError(f"there is no graph of a {type(model).__name__} to be had")
+            nodes = inspection_of(trainable_of(model, None)).graph((inputs,)).nodes
+            if not nodes:
+                raise UnsupportedError(f"there is no graph of a {type(model).__name__} to be had")
         self._add_graph(graph_def(nodes))
+
+    def add_keras_model(self, architecture: str) -> None:
+        """Record the layers of a Keras model, for the page of graphs.
+
+        Args:
+            architecture: What ``to_json()`` of a Sequential or functional model returns.
+
+        Example:
+            >>> import tempfile
+            >>> layer = '{"class_name": "Dense", "config": {"name": "a"}}'
+            >>> model = '{"class_name": "Sequential", "config": {"name": "s", "layers": [%s]}}'
+            >>> with EventWriter(tempfile.mkdtemp()) as writer:
+            ...     writer.add_keras_model(model % layer)
+
+        Source: ``keras_model_summary`` of Keras 3.15, whose tag is "keras".
+        """
+        self._add(keras_model_value("keras", architecture), 0, None)
 
     def add_embedding(
         self,

@@ -12,6 +12,7 @@ from callboard.jax import metrics as metrics
 from callboard.jax.environment import environment as environment
 from callboard.jax.model import Model as Model
 from callboard.jax.optimizers import Optimizer as Optimizer
+from callboard.jax.profiling import profiler as profiler
 from callboard.jax.state import revived as revived
 from callboard.jax.state import source_of as source_of
 from callboard.jax.trainable import JaxTrainable

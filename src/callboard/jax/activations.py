@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["innermost_layers", "module_in", "recorded", "recorded_activations"]
+__all__ = ["innermost_layers", "inputs_of", "module_in", "recorded", "recorded_activations"]
 
 
 def module_in(state: Any) -> Any:
@@ -62,15 +62,27 @@ def recorded(module: Any, call: Callable[[], object]) -> dict[str, jax.Array]:
     names = {id(layer): name for name, layer in layers.items()}
     outputs: dict[str, jax.Array] = {}
 
-    def keep(layer: Any, output: Any) -> None:
+    def watched(layer: Any, call_layer: Callable[[], Any]) -> Any:
         name = names.get(id(layer))
+        if name is None:
+            return call_layer()
+        with jax.named_scope(name.replace(".", "/")):  # groups operations by layers in graphs
+            output = call_layer()
         arrays = [leaf for leaf in jax.tree.leaves(output) if isinstance(leaf, jax.Array)]
-        if name is not None and arrays:
+        if arrays:
             outputs[name] = arrays[0]
+        return output
 
-    with _watched({type(layer) for layer in layers.values()}, keep):
+    with _watched({type(layer) for layer in layers.values()}, watched):
         call()
     return outputs
+
+
+def inputs_of(batch: Any) -> Any:
+    """Return what of a batch goes into the module: the first part."""
+    if isinstance(batch, tuple | list):
+        return batch[0]
+    return next(iter(batch.values())) if isinstance(batch, Mapping) else batch
 
 
 def innermost_layers(module: Any) -> dict[str, Any]:
@@ -104,28 +116,26 @@ def _collect(node: Any, name: str, kinds: tuple[type, ...], layers: dict[str, An
 
 
 @contextlib.contextmanager
-def _watched(classes: set[type], keep: Callable[[Any, Any], None]) -> Iterator[None]:
-    """Have ``keep`` told what the objects of some classes return when they are called."""
+def _watched(classes: set[type], watch: Callable[[Any, Any], Any]) -> Iterator[None]:
+    """Have ``watch`` make the calls of the objects of some classes, and return what they do."""
     defining = {next(c for c in kind.__mro__ if "__call__" in vars(c)) for kind in classes}
     before = {kind: vars(kind)["__call__"] for kind in defining}
     try:
         for kind, call in before.items():
-            type.__setattr__(kind, "__call__", _telling(call, keep))
+            type.__setattr__(kind, "__call__", _telling(call, watch))
         yield
     finally:
         for kind, call in before.items():
             type.__setattr__(kind, "__call__", call)
 
 
-def _telling(call: Any, keep: Callable[[Any, Any], None]) -> Callable[..., Any]:
+def _telling(call: Any, watch: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     # Equinox puts a descriptor around methods, with the function inside of it.
     function = getattr(call, "method", call)
 
     @functools.wraps(function)
     def told(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        output = function(layer, *args, **kwargs)
-        keep(layer, output)
-        return output
+        return watch(layer, lambda: function(layer, *args, **kwargs))
 
     return told
 

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
+import jax
+
+from callboard._core.errors import UnsupportedError
+from callboard._core.graph import Graph
 from callboard._core.inspection import PlainInspection
+from callboard._core.xplane import XPlaneTrace
+from callboard.jax.activations import inputs_of, module_in, recorded_activations
+from callboard.jax.data import Execution, arrays_of
+from callboard.jax.graph import graph_of
+from callboard.jax.leaves import leaves_of, weights_of
 from callboard.jax.networks.equinox import EquinoxNetwork
+from callboard.jax.networks.function import FunctionNetwork
+from callboard.jax.profiling import profiler
 
 __all__ = ["JaxInspection"]
 
@@ -16,3 +30,42 @@ class JaxInspection(PlainInspection):
         """Whether convolutions have the outputs on the first axis: equinox's do, flax's do not."""
         network = getattr(self._trainable.model, "network", None)
         return isinstance(network, EquinoxNetwork)
+
+    def graph(self, batch: Any) -> Graph:
+        """Return the operations of a forward pass, grouped by layers, and its jaxpr.
+
+        Raises:
+            UnsupportedError: If what a loop trains are arrays, with no module that can be called.
+        """
+        model = self._trainable.model
+        state, x = model.trainable.state, _inputs_of(batch)
+        leaves = leaves_of(state)
+        arrays = {leaf.name: leaf.value for leaf in leaves if leaf.role == "rest"}
+        arrays |= {name: leaf.value for name, leaf in weights_of(leaves).items()}
+        network = getattr(model, "network", None)
+        if network is not None:
+            return graph_of(functools.partial(_forward, network, state), x, arrays)
+        module = module_in(state)
+        if module is None:
+            raise UnsupportedError(
+                "the state holds arrays and no module that could be run on a batch"
+            )
+        return graph_of(functools.partial(recorded_activations, module), x, arrays)
+
+    def profiler(self) -> XPlaneTrace:
+        """Return ``jax.profiler``."""
+        return profiler()
+
+
+def _forward(network: Any, state: Any, x: Any) -> Any:
+    """Return the outputs of a model's layers, or of a function, which has none to watch."""
+    if isinstance(network, FunctionNetwork):
+        key = jax.random.wrap_key_data(state.key)
+        return network.apply(state.params, state.rest, x, key, training=False)
+    return network.recorded(state.params, state.rest, x)
+
+
+def _inputs_of(batch: Any) -> Any:
+    if isinstance(batch, Execution):
+        batch = batch.first()
+    return arrays_of(inputs_of(batch))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
-from callboard.jax.activations import module_in, recorded_activations
+from callboard.jax.activations import inputs_of, module_in, recorded_activations
 from callboard.jax.leaves import leaves_of
 from callboard.jax.optimizers.optimizer import Optimizer
 from callboard.jax.trainable import JaxTrainable
@@ -76,7 +76,7 @@ class StateView:
                 "the state holds arrays and no module that could be run on a batch; pass "
                 "activations=False, or have a module of nnx or equinox in run.state"
             )
-        return recorded_activations(module, _inputs_of(inputs))
+        return recorded_activations(module, inputs_of(inputs))
 
     def averages(self, momentum: float) -> WeightAverages:  # noqa: ARG002 - the protocol's
         """Say that averages are to be kept in the state.
@@ -100,10 +100,3 @@ class StateView:
             "in a loop of your own on JAX the gradients are inside of your jitted step; pass "
             "gradients=False, or train by callboard.jax.Model"
         )
-
-
-def _inputs_of(batch: Any) -> Any:
-    """Return what of a batch goes into the module: the first part."""
-    if isinstance(batch, tuple | list):
-        return batch[0]
-    return next(iter(batch.values())) if isinstance(batch, Mapping) else batch

@@ -15,6 +15,7 @@ from callboard.keras.direct import join_host as join_host
 from callboard.keras.fit import fit as fit
 from callboard.keras.foreign import check_foreign as check_foreign
 from callboard.keras.group import Callbacks as Callbacks
+from callboard.keras.profiling import profiler as profiler
 from callboard.keras.trainable import KerasTrainable
 
 __all__ = ["Callbacks", "fit", "trainable"]

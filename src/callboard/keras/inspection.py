@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from callboard._core.errors import UnsupportedError
+from callboard._core.graph import Graph
+from callboard._core.inspection import Profiler
+from callboard.keras.profiling import profiler
+
 if TYPE_CHECKING:
     from callboard.keras.trainable import KerasTrainable
 
@@ -45,11 +50,27 @@ class KerasInspection:
             if isinstance(layer, keras.layers.Embedding) and layer.built
         }
 
-    def graph(self, batch: Any) -> None:
-        """Return None: Keras shows the operations of no backend."""
+    def graph(self, batch: Any) -> Graph:  # noqa: ARG002 - the protocol's
+        """Return the layers and how they are connected.
 
-    def profiler(self) -> None:
-        """Return None: each backend has a profiler of its own."""
+        Raises:
+            UnsupportedError: For a subclassed model, of whose layers that is not known, and for
+                one with parts that Keras cannot write.
+        """
+        model = self._trainable.model
+        if not isinstance(model, keras.Sequential) and type(model).__name__ != "Functional":
+            raise UnsupportedError(
+                f"how the layers of a {type(model).__name__} are connected is not known; Keras "
+                "shows the graphs of Sequential and functional models"
+            )
+        try:
+            return Graph(architecture=model.to_json())
+        except Exception as error:
+            raise UnsupportedError(f"Keras cannot write the model as JSON ({error!r})") from error
+
+    def profiler(self) -> Profiler | None:
+        """Return the backend's profiler."""
+        return profiler()
 
     def _layers(self) -> list[Any]:
         return list(self._trainable.model._flatten_layers(include_self=False))  # noqa: SLF001 - layers in layers too

@@ -10,6 +10,7 @@ from callboard.torch import metrics as metrics
 from callboard.torch.loaders import stream_of as stream_of
 from callboard.torch.model import Model as Model
 from callboard.torch.optimizers import Optimizer as Optimizer
+from callboard.torch.profiling import profiler as profiler
 from callboard.torch.state import environment as environment
 from callboard.torch.state import random_states as random_states
 from callboard.torch.state import restore_random_states as restore_random_states

@@ -8,12 +8,12 @@ import numpy as np
 from torch import nn
 
 from callboard._core.batches import Batch
-from callboard._core.graph import Node
+from callboard._core.graph import Graph
 from callboard._core.nested import mapped
 from callboard.torch.arrays import to_array, to_tensor
 from callboard.torch.distributed import unwrapped
 from callboard.torch.graph import recorded_graph
-from callboard.torch.profiling import ChromeTrace
+from callboard.torch.profiling import ChromeTrace, profiler
 from callboard.torch.summary import summary_of
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ class TorchInspection:
             if isinstance(layer, nn.Embedding | nn.EmbeddingBag)
         }
 
-    def graph(self, batch: Any) -> list[Node]:
+    def graph(self, batch: Any) -> Graph:
         """Return the functions that one forward pass calls, grouped by layers."""
         x = inputs_of(self._model, batch)
-        return recorded_graph(self._model.module, lambda: self._model.forward(x), x)
+        return Graph(recorded_graph(self._model.module, lambda: self._model.forward(x), x))
 
     def profiler(self) -> ChromeTrace:
         """Return ``torch.profiler``, which writes a trace for Perfetto and Chrome."""
-        return ChromeTrace()
+        return profiler()
 
 
 def inputs_of(model: Model, batch: Any) -> Any:

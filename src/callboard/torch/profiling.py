@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from callboard._core import fs
 
-__all__ = ["ChromeTrace"]
+__all__ = ["ChromeTrace", "profiler"]
 
 
 class ChromeTrace:
@@ -41,3 +41,8 @@ class ChromeTrace:
             with fs.replacing(path) as file, written.open("rb") as trace:
                 shutil.copyfileobj(trace, file)
         return f"{path}; open it at https://ui.perfetto.dev or in chrome://tracing"
+
+
+def profiler() -> ChromeTrace:
+    """Return ``torch.profiler``, which writes a trace for Perfetto and Chrome."""
+    return ChromeTrace()

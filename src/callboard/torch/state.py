@@ -30,6 +30,11 @@ __all__ = [
 ]
 
 
+_THREADS_FROM = 64 * 2**20
+"""Bytes; where other processes use the cores, torch waits for the scheduler at every tensor, which
+takes as long as copying so much."""
+
+
 class TensorSource:
     """A tensor as something to copy to the host.
 
@@ -53,13 +58,22 @@ class TensorSource:
         return (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
 
     def copy_to(self, target: np.ndarray[Any, Any]) -> None:
-        """Copy the values to an array; by torch, which uses several threads for large ones."""
+        """Copy the values to an array; large ones by torch, which does it in several threads."""
         tensor = self._tensor
         if target.dtype.names:  # a type that NumPy lacks: its bits are copied
             bits = torch.uint16 if target.dtype.itemsize == 2 else torch.uint8
             tensor = tensor.contiguous().view(bits)
             target = target.view(f"u{target.dtype.itemsize}")
-        torch.from_numpy(target).copy_(tensor)
+        if _has_array(tensor) and tensor.nbytes < _THREADS_FROM:
+            np.copyto(target, tensor.numpy())
+        else:
+            torch.from_numpy(target).copy_(tensor)
+
+
+def _has_array(tensor: Tensor) -> bool:
+    """Say whether NumPy can look at a tensor's memory as it is."""
+    plain = type(tensor) is Tensor and tensor.device.type == "cpu"
+    return plain and tensor.layout is torch.strided and not (tensor.is_conj() or tensor.is_neg())
 
 
 def source_of(value: object) -> TensorSource | None:
