@@ -281,7 +281,7 @@ sys.stdin.read()
 def test_a_folder_another_process_writes_to_is_an_error_before_the_first_epoch(
     tmp_path, monkeypatch, kind
 ):
-    monkeypatch.setattr("callboard._core.fs._LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr("callboard._core.fs.lock._PATIENCE_S", 0.05)
     epochs = []
     noting = LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
     with subprocess.Popen(

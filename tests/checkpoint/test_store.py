@@ -224,7 +224,7 @@ def _hold(folder, ready, done):
 
 
 def test_two_processes_cannot_write_one_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("callboard._core.fs._LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr("callboard._core.fs.lock._PATIENCE_S", 0.05)
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path, ready, done))
@@ -492,14 +492,14 @@ def test_another_reader_in_the_process_does_not_disturb_a_save(tmp_path):
 
 
 def test_another_reader_in_the_process_leaves_the_folder_locked(tmp_path, monkeypatch):
-    monkeypatch.setattr("callboard._core.fs._LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr("callboard._core.fs.lock._PATIENCE_S", 0.05)
     with CheckpointStore(tmp_path) as store:
         save(store, 1, 2)
         (tmp_path / "step-00000002" / "state.json").write_bytes(b"damaged")
         with pytest.warns(RuntimeWarning, match="step-00000001 is used instead"):
             CheckpointStore(tmp_path).load()
         other = (
-            "import sys; from callboard._core import fs; fs._LOCK_PATIENCE_S = 0\n"
+            "import sys; from callboard._core.fs import lock; lock._PATIENCE_S = 0\n"
             "from callboard.checkpoint import CheckpointStore\n"
             "try: CheckpointStore(sys.argv[1]).save({'step': 3}, step=3)\n"
             "except BlockingIOError: print('refused')\n"
@@ -631,9 +631,9 @@ def test_a_link_is_made_to_what_was_loaded_before_the_first_save(tmp_path):
 
 FORKED = """
 import os, sys
-from callboard._core import fs
+from callboard._core.fs import lock
 from callboard.checkpoint import CheckpointStore
-fs._LOCK_PATIENCE_S = 0
+lock._PATIENCE_S = 0
 store = CheckpointStore(sys.argv[1])
 store.save({"step": 1}, step=1)
 os.mkdir(f"{sys.argv[1]}/.tmp-step-00000002-1")  # as if it were being written

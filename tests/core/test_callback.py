@@ -3,8 +3,17 @@ import pickle
 
 import pytest
 
-from callboard import Callback, Run, RunStateError, UnknownArgumentError, callbacks
+from callboard import (
+    Callback,
+    ConfigurationError,
+    Run,
+    RunStateError,
+    UnknownArgumentError,
+    callbacks,
+)
 from callboard._core.callback import HOOKS
+from callboard._core.dispatch import CallbackList
+from callboard._core.hosted import HostedRun
 from callboard.testing import ScriptedRun
 
 
@@ -134,3 +143,78 @@ def test_after_a_run_the_callback_still_knows_it():
     with run:
         pass
     assert callback.run is run
+
+
+def test_an_evaluation_with_the_same_object_inside_of_a_run_ends_where_it_was():
+    class Evaluating(Callback):
+        ended = closed = 0
+
+        def close(self):
+            self.closed += 1
+
+        def on_epoch_end(self, epoch, logs=None):
+            outer, params = self.run, self.params
+            with Run(callbacks=[self], verbose=0, purpose="test") as inner:
+                assert self.run is inner
+                assert self.params != params
+            assert self.run is outer
+            assert self.params == params
+            self.ended += 1
+            self.run.stop("seen enough")
+
+        def reset(self):
+            self.ended = 0
+
+    callback = Evaluating()
+    for _ in range(2):
+        with Run(callbacks=[callback], verbose=0, epochs=5) as run:
+            for _ in run.epochs():
+                for _ in run.train([1]):
+                    run.log(loss=1.0)
+        assert run.stop_reason == "seen enough"
+        assert callback.ended == 1
+    assert callback.closed == 2  # with the runs, not with the evaluations
+
+
+def test_a_training_inside_of_another_needs_callbacks_of_its_own(recorder):
+    seen = recorder(["on_exception", "close"])
+    with Run(callbacks=[seen], verbose=0) as outer:
+        inner = Run(callbacks=[seen], verbose=0)
+        with pytest.raises(ConfigurationError, match="takes part in another run that goes on"):
+            inner.__enter__()
+        assert seen.run is outer
+        assert seen.lines == []
+    assert seen.lines == ["close"]
+    with Run(callbacks=[seen], verbose=0):
+        pass
+
+
+def test_a_host_that_did_not_tell_of_its_end_does_not_keep_its_callbacks():
+    callback = Callback()
+    for _ in range(2):
+        HostedRun(callbacks=[callback], verbose=0, signals=False).begin()
+    with Run(callbacks=[callback], verbose=0) as run:
+        assert callback.run is run
+
+
+def test_an_attribute_that_means_something_else_is_told():
+    class Tracked(Callback):
+        def on_train_begin(self, logs=None):
+            self.run = "of a tracker"
+
+    with pytest.raises(ConfigurationError, match=r"Tracked sets self\.run, which is"):
+        Tracked().on_train_begin()
+
+    class Sorted(Callback):
+        order = "first"
+
+    with pytest.raises(ConfigurationError, match=r"Sorted\.order must be a number"):
+        CallbackList([Sorted()])
+
+    class Foreign:
+        order = "of something else"
+
+        def set_model(self, model):
+            self.model = model
+
+    assert len(CallbackList([Foreign(), Callback()])) == 2

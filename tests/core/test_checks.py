@@ -13,6 +13,7 @@ from callboard import (
 from callboard.callbacks import (
     CSVLogger,
     EarlyStopping,
+    LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
     MonitorCallback,
@@ -238,6 +239,7 @@ def test_a_misspelt_hook_is_a_warning_that_names_the_nearest():
         (lambda: EarlyStopping(min_delta=float("nan")), "min_delta must be a finite number"),
         (lambda: EarlyStopping(start_from_epoch=-1), "start_from_epoch must be a whole number"),
         (lambda: EarlyStopping(baseline=float("nan")), "baseline must be a number or None"),
+        (lambda: EarlyStopping(baseline=True), "baseline must be a number or None"),
         (lambda: EarlyStopping(mode="minimum"), "unknown mode 'minimum'"),
         (lambda: ReduceLROnPlateau(factor=1.0), "factor must lie between 0 and 1"),
         (lambda: ReduceLROnPlateau(factor=0.0), "factor must lie between 0 and 1"),
@@ -308,3 +310,116 @@ def test_a_path_that_cannot_be_written_is_an_error_before_the_first_batch(make, 
         begin(make(tmp_path / "file" / "x"))
     with pytest.raises(NotADirectoryError):
         begin(make(str(tmp_path / "file" / "{epoch}" / "x")))
+
+
+# ---- hooks that cannot be called -----------------------------------------------------------------
+
+
+class TakesTooLittle(Callback):
+    def on_epoch_end(self, logs):
+        """It misses the epoch."""
+
+
+class TakesTooMuch(Callback):
+    def on_train_end(self, epoch, logs):
+        """There is no epoch."""
+
+
+class Generates(Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        yield logs
+
+
+class Waits(Callback):
+    async def on_train_begin(self, logs=None):
+        """It is never awaited."""
+
+
+class OfKeras:
+    def set_model(self, model):
+        self.model = model
+
+    def on_epoch_end(self):
+        """It takes nothing."""
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (
+            TakesTooLittle(),
+            r"on_epoch_end takes \(logs\), and is called with \(epoch, logs\)",
+        ),
+        (TakesTooMuch(), r"TakesTooMuch\.on_train_end takes \(epoch, logs\), and is .* \(logs\)"),
+        (Generates(), r"Generates\.on_epoch_end is a generator, so calling it would not run it"),
+        (Waits(), r"Waits\.on_train_begin is async"),
+        (OfKeras(), r"OfKeras\.on_epoch_end takes \(\)"),
+        (LambdaCallback(on_epoch_end=lambda logs: logs), r"LambdaCallback\.on_epoch_end takes"),
+        (
+            LambdaCallback(close=lambda error: error),
+            r"close takes \(error\), and is called",
+        ),
+    ],
+)
+def test_a_hook_that_cannot_be_called_is_an_error_before_the_first_batch(callback, message):
+    with pytest.raises(ConfigurationError, match=message):
+        begin(callback)
+
+
+def test_hooks_may_name_their_arguments_as_they_like_and_take_more():
+    class Free(Callback):
+        def on_epoch_end(self, number, values, extra=None, *more, **named):
+            """Enough."""
+
+        def on_train_batch_end(self, *anything):
+            """Enough."""
+
+    assert begin(Free(), LambdaCallback(on_train_begin=print))
+
+
+def test_a_misspelt_hook_of_a_base_class_of_ones_own_is_named_too():
+    class Base(Callback):
+        def on_epoch_ends(self, epoch, logs=None):
+            """Misspelt."""
+
+    class Derived(Base):
+        pass
+
+    with pytest.warns(ConfigurationWarning, match="Derived.on_epoch_ends is no hook"):
+        assert begin(Derived())
+
+
+def test_names_that_a_callback_adds_are_no_single_text():
+    class Adder(Callback):
+        adds = "f1"
+
+    with pytest.raises(ConfigurationError, match=r"write adds = \('f1',\)"):
+        begin(Adder())
+
+
+def test_paths_that_a_callback_writes_may_be_texts(tmp_path):
+    class Writer(Callback):
+        def writes(self):
+            return [str(tmp_path / "log.csv")]
+
+    with pytest.raises(ConfigurationError, match="Writer and CSVLogger both write"):
+        begin(Writer(), CSVLogger(tmp_path / "log.csv"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"metrics": {"acc": "maximum"}},
+            r"direction of metrics\['acc'\] 'maximum'.*'max'",
+        ),
+        ({"metrics": ["acc"]}, "metrics must be a dict of names"),
+        ({"stateful": [object()]}, "stateful must be a dict of objects by names"),
+        ({"steps_per_epoch": 2.5}, "steps_per_epoch must be a whole number"),
+        ({"max_time": True}, "max_time must be a time"),
+        ({"max_time": [1]}, "max_time must be a time"),
+    ],
+)
+def test_an_impossible_argument_of_a_run_is_named(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        begin(**options)

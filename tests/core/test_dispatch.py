@@ -55,13 +55,39 @@ def test_an_error_keeps_its_cause_and_context():
     assert not caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize("hook", ["on_epoch_end", "on_train_begin", "on_train_batch_end"])
+@pytest.mark.parametrize("hook", HOOKS)
 def test_stop_iteration_in_a_hook_is_an_error_of_its_own(hook):
     stop = StopIteration()
     calls = CallbackList([Raiser(hook, stop)])
+    arguments = () if hook == "close" else (0, {})[-_arity(hook) :]
     with pytest.raises(HookError, match=rf"Raiser\.{hook} raised StopIteration") as caught:
-        getattr(calls, hook)(*(0, {})[-_arity(hook) :])
+        getattr(calls, hook)(*arguments)
     assert caught.value.__cause__ is stop
+
+
+def test_stop_iteration_in_a_method_that_is_no_hook_is_an_error_of_its_own():
+    calls = CallbackList([Raiser("check", StopIteration())])
+    with pytest.raises(HookError, match=r"Raiser\.check raised StopIteration"):
+        calls.each("check")
+
+
+def test_an_error_that_several_raise_is_noted_once_for_each():
+    same = OSError("disk full")
+    calls = CallbackList([Raiser("close", same), Raiser("close", same)])
+    with pytest.raises(OSError, match="disk full") as caught:
+        calls.close()
+    assert caught.value.__notes__ == ["raised in Raiser.close", "raised in Raiser.close"]
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_while_callbacks_close_is_not_lost_behind_an_earlier_error(interrupt):
+    calls = CallbackList([Raiser("close", interrupt()), Raiser("close", OSError("disk full"))])
+    with pytest.raises(interrupt) as caught:
+        calls.close()
+    assert caught.value.__notes__ == [
+        "raised in Raiser.close",
+        "before it, OSError('disk full') was raised",
+    ]
 
 
 def test_on_exception_and_close_reach_all_and_the_first_error_has_notes_of_the_others():
@@ -79,7 +105,8 @@ def test_on_exception_and_close_reach_all_and_the_first_error_has_notes_of_the_o
     assert heard == ["between", "first in the list"]
     assert caught.value.__notes__ == [
         "raised in Raiser.close",
-        "then OSError('a') was raised in Raiser.close",
+        "then OSError('a') was raised",
+        "raised in Raiser.close",
     ]
 
 

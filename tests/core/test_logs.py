@@ -1,3 +1,4 @@
+import copy
 import math
 from decimal import Decimal
 from fractions import Fraction
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard import Logs
+from callboard import DataError, Logs
 from callboard._core.logs import Mean, Means, plain
 
 VALUES = st.floats(-1e6, 1e6)
@@ -144,3 +145,31 @@ def test_a_bad_value_shows_in_the_mean_of_the_epoch(bad):
     for value in (1.0, bad, 1.0):
         means.add({"m": value}, 4)
     assert not math.isfinite(means.logs()["m"])
+
+
+def test_logs_are_joined_with_others_as_dicts_are_and_copied_without_being_shared():
+    logs = Logs({"loss": np.float32(0.5)})
+    assert logs | {"lr": 1.0} == {"loss": 0.5, "lr": 1.0}
+    assert {"loss": 9.0, "lr": 1.0} | logs == {"loss": 0.5, "lr": 1.0}
+    other = copy.copy(logs)
+    other["more"] = 1.0
+    assert list(logs) == ["loss"]
+    logs |= {"acc": 0.5}
+    assert dict(logs) == {"loss": 0.5, "acc": 0.5}
+
+
+def test_numbers_of_all_kinds_are_averaged():
+    means = Means()
+    for value in (1, True, Decimal(1), Fraction(1), np.float16(1), np.array(1), np.array([1.0])):
+        means.add({"loss": value}, 2)
+    assert dict(means.logs()) == {"loss": 1.0}
+
+
+@pytest.mark.parametrize("bad", [[1.0, 2.0], np.ones(3), None, "much", {"a": 1}])
+def test_what_is_no_number_is_told_where_it_was_logged_also_later(bad):
+    means = Means()
+    with pytest.raises(DataError, match=r"loss=.* cannot be logged"):
+        means.add({"loss": bad}, 2)
+    means.add({"loss": 1.0}, 2)
+    with pytest.raises(DataError, match=r"loss=.* cannot be logged"):
+        means.add({"loss": bad}, 2)

@@ -1,8 +1,10 @@
+import signal
+
 import pytest
 
 from callboard import Callback, HookError, Run, callbacks
 from callboard._core.callback import HOOKS
-from callboard.callbacks import LambdaCallback
+from callboard.callbacks import EarlyStopping, LambdaCallback
 from callboard.testing import ScriptedRun
 
 ENDS = ["on_epoch_end", "on_train_end", "on_exception", "close"]
@@ -103,6 +105,68 @@ def test_errors_in_on_exception_and_close_are_notes_to_the_first(recorder):
 def test_stop_iteration_in_a_hook_is_an_error_and_not_the_end_of_an_epoch(hook):
     with pytest.raises(HookError, match=f"Raiser.{hook} raised StopIteration"):
         play(Raiser(**{hook: StopIteration()}))
+
+
+@pytest.mark.parametrize("hook", ["on_train_end", "close"])
+def test_stop_iteration_at_the_end_of_a_run_is_an_error(hook):
+    with pytest.raises(HookError, match=f"Raiser.{hook} raised StopIteration"):
+        play(Raiser(**{hook: StopIteration()}))
+
+
+@pytest.mark.parametrize("hook", ["on_exception", "close"])
+def test_stop_iteration_in_a_hook_that_hears_of_an_error_is_a_note_to_it(hook):
+    first = ValueError("first")
+    with pytest.raises(ValueError, match="first"):
+        leave_second_epoch_by(first, Raiser(**{hook: StopIteration()}))
+    assert first.__notes__ == [
+        f"then HookError('Raiser.{hook} raised StopIteration, which a hook must not do') was raised"
+    ]
+
+
+def test_a_callback_may_raise_the_error_that_it_is_told_of():
+    class Again(Callback):
+        def on_exception(self, error):
+            raise error
+
+    first = ValueError("first")
+    with pytest.raises(ValueError, match="first") as caught:
+        leave_second_epoch_by(first, Again())
+    assert caught.value is first
+    assert first.__notes__ == ["raised in Again.on_exception"]
+
+
+@pytest.mark.parametrize("hook", ["on_exception", "close"])
+def test_ctrl_c_while_a_failed_run_closes_ends_the_program(hook, recorder):
+    seen = recorder(["close"])
+    first = ValueError("first")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        leave_second_epoch_by(first, seen, Raiser(**{hook: KeyboardInterrupt()}))
+    assert caught.value.__context__ is first
+    assert seen.lines == ["close"]
+
+
+class Stubborn(Callback):
+    def set_run(self, run):
+        super().set_run(run)
+        self.epochs = run.epoch_count  # there is no run at the end
+
+
+@pytest.mark.parametrize(
+    ("error", "leave"),
+    [
+        (AttributeError("epoch_count"), lambda _, *callbacks: play(*callbacks)),
+        (ValueError("first"), leave_second_epoch_by),
+    ],
+)
+def test_an_error_in_forgetting_the_run_keeps_nobody_from_it(error, leave):
+    handler = signal.getsignal(signal.SIGTERM)
+    after = EarlyStopping("loss", patience=9)
+    with pytest.raises(type(error), match=str(error)) as caught:
+        leave(error, Stubborn(), after)
+    assert "raised in Stubborn.set_run" in caught.value.__notes__
+    assert signal.getsignal(signal.SIGTERM) is handler
+    play(after, epochs=1)
+    assert after.wait == 0  # it forgot the run before
 
 
 def test_stop_iteration_in_the_loop_of_a_user_stays_theirs():

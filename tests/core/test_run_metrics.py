@@ -244,3 +244,13 @@ def test_callbacks_that_need_no_model_work_without_one(tmp_path):
             for _ in run.train([1]):
                 run.log(loss=1.0)
     assert run.history.history == {"loss": [1.0]}
+
+
+@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf"), "two", [1, 2]])
+def test_a_weight_that_is_no_number_of_samples_is_told(weight):
+    with Run(verbose=0) as run:
+        for _ in run.epochs():
+            for _ in run.train([1]):
+                with pytest.raises(DataError, match="weight must be a number of samples"):
+                    run.log(loss=1.0, weight=weight)
+                run.log(loss=1.0, weight=np.float32(2))

@@ -36,6 +36,7 @@ PAGES = {
     "custom_scalars": "both losses",
     "hparams": "learning_rate",
     "graphs": "mynet",
+    "projector": "points",
 }
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import json
 import warnings
 import wave
 
@@ -61,6 +62,18 @@ def train(folder, learning_rate):
     return model.fit(x, y, **data, callbacks=[tensorboard]).history
 
 
+KERAS = {
+    "class_name": "Sequential",
+    "config": {
+        "name": "layered",
+        "layers": [
+            {"class_name": "Dense", "config": {"name": name, "dtype": "float32"}}
+            for name in ("hidden", "last")
+        ],
+    },
+}
+
+
 def write_by_hand(folder):
     """Write what the callback does not."""
     with EventWriter(folder) as writer:
@@ -72,6 +85,7 @@ def write_by_hand(folder):
         writer.add_image("pixels", torch.full((3, 4, 5), 0.5), 1)
         writer.add_images("batch", np.zeros((4, 8, 6), "u1"), 2, dataformats="NHW")
         writer.add_graph(Net(), torch.zeros(2, 6, dtype=torch.int64))
+        writer.add_keras_model(json.dumps(KERAS))
         rows = [["name", "kind"], *([f"n{n}", "k"] for n in range(9))]
         images = np.zeros((9, 8, 8, 3), "u1")
         writer.add_embedding("points/ü", np.eye(9, 3), metadata=rows, images=images)
@@ -220,6 +234,15 @@ def test_graphs(server, run):
     for name in ("Net/Embedding[words]/embedding", "Net/Conv1d[conv]/conv1d", "Net/mean"):
         assert f'name: "{name}"' in graph
     assert 'input: "Net/Linear[out]/weight"' in graph
+
+
+def test_the_layers_of_a_keras_model(server):
+    tags = server.get("plugin/graphs/info")["by hand"]["tags"]
+    assert tags["keras"]["conceptual_graph"]
+    graph = server.read("plugin/graphs/graph", run="by hand", tag="keras", conceptual="true")
+    for name in ("layered/hidden", "layered/last"):
+        assert f'name: "{name}"' in graph.decode()
+    assert 'input: "layered/hidden"' in graph.decode()
 
 
 def test_the_projector(server):

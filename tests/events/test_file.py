@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import itertools
 import os
@@ -7,10 +8,11 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
 from callboard._core import fs
-from callboard.events import file, read_records
+from callboard.events import Node, file, read_records
 from callboard.events.records import framed
 
 
@@ -153,6 +155,19 @@ class TestFlushing:
         assert steps(path, events) == list(range(40))
 
 
+KINDS = {
+    "histogram": lambda writer: writer.add_histogram("h", np.arange(9.0), 1),
+    "text": lambda writer: writer.add_text("t", "words", 1),
+    "image": lambda writer: writer.add_image("i", np.zeros((8, 8)), 1),
+    "audio": lambda writer: writer.add_audio("a", np.zeros(9), 1),
+    "curve": lambda writer: writer.add_pr_curve("c", [0, 1], [0.1, 0.9], 1),
+    "hyperparameters": lambda writer: writer.add_hparams({"rate": 0.1}),
+    "layout": lambda writer: writer.add_custom_scalars({"a": {"b": ["c"]}}),
+    "graph": lambda writer: writer.add_graph([Node("x", "Input")]),
+    "layers of Keras": lambda writer: writer.add_keras_model("{}"),
+}
+
+
 class FullDisk:
     """An unbuffered file on a disk with room for so many bytes."""
 
@@ -226,6 +241,21 @@ class TestFullDisk:
         writer.flush()
         assert steps(writer.path, events) == list(range(7))
         assert writer.path.stat().st_size == writer.offset
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_record_of_any_kind_is_written_when_there_is_room(self, open_writer, events, kind):
+        writer = open_writer()
+        wrote(writer).flush()
+        writer._file._file = full = FullDisk(writer._file._file, writer.offset + 20)
+        KINDS[kind](writer)
+        with pytest.raises(OSError, match="No space left"):
+            writer.flush()
+        assert writer.path.stat().st_size == writer.offset == whole_bytes(writer.path)
+        assert steps(writer.path, events) == [0]
+        full.room = 10**6
+        writer.flush()
+        _, _, *found = events(writer.path)  # behind the version and the first scalar
+        assert [e for e in found if e.graph_def or e.summary.value]
 
     def test_a_call_that_raises_has_added_nothing_and_memory_is_bounded(self, disk, events):
         writer, full = disk
@@ -319,3 +349,28 @@ class TestFullDisk:
         assert max(failed) == 500
         (path,) = tmp_path.iterdir()
         assert steps(path, events) == [step for step in range(1000) if step not in failed]
+
+
+@contextlib.contextmanager
+def files_of(size):
+    """Let no file become larger than so many bytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_embedding_that_cannot_be_written_leaves_the_one_before(open_writer, tmp_path):
+    writer = open_writer()
+    images = np.zeros((3, 8, 8, 3), "u1")
+    writer.add_embedding("points", np.eye(3), metadata=["a", "b", "c"], images=images)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("run/*")}
+    assert {"projector_config.pbtxt", "embedding-points.tsv"} <= before.keys()
+    with files_of(100), pytest.raises(OSError, match="File too large"):
+        writer.add_embedding("points", np.ones((90, 9)))
+    with files_of(100), pytest.raises(OSError, match="File too large"):
+        writer.add_embedding("more", np.ones((90, 9)))
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("run/*")} == before

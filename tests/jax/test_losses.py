@@ -187,3 +187,19 @@ def test_nothing_but_the_ignored_class_is_a_loss_of_zero_with_a_finite_gradient(
     value, gradient = jax.value_and_grad(lambda p: loss(np.zeros(2, int), p))(jnp.full((2, 3), 0.3))
     assert float(value) == 0.0
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        losses.BinaryCrossentropy,
+        losses.BinaryFocalCrossentropy,
+        losses.CategoricalCrossentropy,
+        losses.CategoricalFocalCrossentropy,
+    ],
+)
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5, "0.1", True])
+def test_label_smoothing_is_a_fraction(kind, smoothing):
+    with pytest.raises(ConfigurationError, match="label_smoothing must be between 0 and 1; got"):
+        kind(label_smoothing=smoothing)
+    assert kind(label_smoothing=1).label_smoothing == 1.0

@@ -29,7 +29,13 @@ def test_layers_embeddings_and_summary_of_a_keras_model():
     (vectors,) = seen.embeddings().values()
     np.testing.assert_array_equal(vectors, np.asarray(model.layers[0].get_weights()[0]))
     assert "words" in seen.summary()
-    assert seen.graph(None).architecture == model.to_json()
+    graph = seen.graph(None)
+    assert graph.architecture == model.to_json()
+    assert [(node.op, node.inputs) for node in graph.nodes] == [
+        ("Embedding", ()),
+        ("Flatten", ("words",)),
+        ("Dense", ("flat",)),
+    ]
 
 
 def test_kernels_of_a_keras_convolution_are_those_of_its_outputs():
@@ -67,6 +73,9 @@ def test_the_page_of_graphs_reads_the_layers(data, tmp_path):
         node.name.split("/")[-1]: [n.split("/")[-1] for n in node.input] for node in graph.node
     }
     assert connected == {"x": [], "a": ["x"], "b": ["a", "a"], "c": ["b"]}
+    shown = {node.name: (node.op, list(node.input)) for node in events.Graph().node}
+    assert shown["b"] == ("Add", ["a"])
+    assert shown["c"] == ("Dense", ["b"])
 
 
 def test_what_has_no_graph_is_in_the_journal(data, tmp_path):

@@ -176,6 +176,31 @@ def test_computes_in_bfloat16_where_asked_to(uncompiled):
     torch.testing.assert_close(compiled.module[0].weight, eager.module[0].weight, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - {"rate as a tensor"}))  # of float32
+def test_weights_of_float64_are_trained_to_the_last_digits(uncompiled, name):
+    eager = trained(dense().double(), OPTIMIZERS[name], jit=False)
+    compiled = trained(dense().double(), OPTIMIZERS[name], jit=True)
+    assert uncompiled == [3]
+    for one, other in zip(eager.parameters(), compiled.parameters(), strict=True):
+        assert other.dtype is torch.float64
+        torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-14)
+    assert compiled.history.history["loss"] == pytest.approx(eager.history.history["loss"], 1e-12)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weights_of_bfloat16_are_trained_in_bfloat16(uncompiled, name):
+    eager = trained(dense().bfloat16(), OPTIMIZERS[name], jit=False)
+    compiled = trained(dense().bfloat16(), OPTIMIZERS[name], jit=True)
+    assert uncompiled == [3]
+    for one, other in zip(eager.parameters(), compiled.parameters(), strict=True):
+        assert other.dtype is torch.bfloat16
+        torch.testing.assert_close(other, one, rtol=0.05, atol=0.02)
+    states = compiled.optimizer.state_dict()["state"].values()
+    moments = {v.dtype for state in states for k, v in state.items() if k != "step"}
+    assert moments <= {torch.bfloat16, type(None)}
+    assert compiled.history.history["loss"] == pytest.approx(eager.history.history["loss"], 0.02)
+
+
 def test_several_outputs_and_metrics_are_reported_as_by_the_eager_step(uncompiled):
     class Two(nn.Module):
         def __init__(self):

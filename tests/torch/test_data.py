@@ -10,9 +10,12 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from callboard import ConfigurationError, DataError
 from callboard._core.batches import Batch
-from callboard.torch.data import ArrayBatches, batches_of, on_device, split_off, tensors_of
+from callboard.torch.arrays import tensors_of
+from callboard.torch.data import ArrayBatches, batches_of, split_off
+from callboard.torch.placement import Placement
 
-CPU = torch.device("cpu")
+FLOAT32 = Placement(torch.device("cpu"), torch.float32)
+META = Placement(torch.device("meta"), torch.float32)
 
 
 def made(x, y=None, weight=None, *, batch_size=None, shuffle=False, steps=None, seed=0):
@@ -23,7 +26,7 @@ def made(x, y=None, weight=None, *, batch_size=None, shuffle=False, steps=None, 
         batch_size=batch_size,
         shuffle=shuffle,
         steps=steps,
-        device=CPU,
+        placement=FLOAT32,
         seed=seed,
     )
 
@@ -80,7 +83,7 @@ def test_thirty_two_samples_are_a_batch_unless_said_otherwise():
         (np.zeros((2, 3)), torch.float32),
         (np.zeros((2, 3), np.uint8), torch.float32),
         (np.zeros((2, 3), np.int32), torch.int32),
-        (np.zeros((2, 3), np.float16), torch.float16),
+        (np.zeros((2, 3), np.float16), torch.float32),
         (torch.zeros(2, 3, dtype=torch.float64), torch.float32),
         ([[1, 2], [3, 4]], torch.int64),
         ([1.5, 2.5], torch.float32),
@@ -357,15 +360,11 @@ def test_nested_lists_of_numbers_are_one_array_and_lists_of_arrays_are_several()
 
 
 def test_a_batch_goes_to_the_device_with_the_types_of_a_float32_model():
-    batch = on_device(
-        Batch({"a": np.zeros((2, 1), np.uint8)}, [1.5, 2.5], np.ones(2)), torch.device("meta")
-    )
+    batch = META.of(Batch({"a": np.zeros((2, 1), np.uint8)}, [1.5, 2.5], np.ones(2)))
     assert batch.x["a"].device.type == batch.y.device.type == "meta"
     assert batch.x["a"].dtype is batch.y.dtype is batch.sample_weight.dtype is torch.float32
 
 
 def test_arrays_are_moved_block_by_block():
-    batches = ArrayBatches(
-        counted(4), batch_size=2, shuffle=False, device=torch.device("meta"), seed=0
-    )
+    batches = ArrayBatches(counted(4), batch_size=2, shuffle=False, placement=META, seed=0)
     assert [batch.x.device.type for batch in batches.epoch(0)] == ["meta", "meta"]

@@ -439,3 +439,19 @@ def test_anything_else_is_an_error():
     for other in (None, 3, types.SimpleNamespace()):
         with pytest.raises(ConfigurationError, match="loss must be a name"):
             losses.resolve_loss(other)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        losses.BinaryCrossentropy,
+        losses.BinaryFocalCrossentropy,
+        losses.CategoricalCrossentropy,
+        losses.CategoricalFocalCrossentropy,
+    ],
+)
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5, "0.1", True])
+def test_label_smoothing_is_a_fraction(kind, smoothing):
+    with pytest.raises(ConfigurationError, match="label_smoothing must be between 0 and 1; got"):
+        kind(label_smoothing=smoothing)
+    assert kind(label_smoothing=1).label_smoothing == 1.0

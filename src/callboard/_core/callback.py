@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from callboard._core import frameworks
-from callboard._core.errors import RunStateError, UnknownArgumentError, nearest
+from callboard._core.errors import (
+    ConfigurationError,
+    RunStateError,
+    UnknownArgumentError,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from callboard._core.logs import Logs
@@ -81,6 +86,8 @@ class Callback:
     params: Mapping[str, Any] = {}
     _model: Any = None
     _run: Run | None = None
+    # Runs that an evaluation with this object interrupts, and its ``params`` in them.
+    _outer: tuple[tuple[Run, Mapping[str, Any]], ...] = ()
     _used: bool = False
     _arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})  # as given, if plain values
 
@@ -120,18 +127,38 @@ class Callback:
             )
         return self._run
 
+    @run.setter
+    def run(self, _: object) -> None:
+        raise ConfigurationError(
+            f"{type(self).__name__} sets self.run, which is the callboard.Run that it takes part "
+            "in; give the attribute another name"
+        )
+
     def set_run(self, run: Run | None) -> None:
         """Take part in a run, called before everything else; with None, the run is over.
 
         State of an earlier run is forgotten, so that an object may be used again; state that came
-        by ``load_state_dict`` since then is kept.
+        by ``load_state_dict`` since then is kept. After an evaluation inside of a run, with the
+        same object, it takes part in that run again.
         """
+        current = self._run
         if run is None:
-            self._used = True
+            if self._outer:
+                self._run, self.params = self._outer[-1]
+                self._outer = self._outer[:-1]
+            else:
+                self._used = True
             return
-        if self._used:
+        if current is not None and not current.is_over and run.purpose != "train":
+            self._outer = (*self._outer, (current, self.params))
+        elif self._used:
             self.reset()
         self._run = run
+
+    @property
+    def is_in_outer_run(self) -> bool:
+        """Whether its run is an evaluation inside of another that it takes part in."""
+        return bool(self._outer)
 
     def reset(self) -> None:
         """Forget the run before; called when a run begins with an object that was in one."""
@@ -272,7 +299,10 @@ class Callback:
 
     @_default
     def close(self) -> None:
-        """Called last, however the run ended: close files, let go of resources."""
+        """Called last, however the run ended: close files, let go of resources.
+
+        An evaluation inside of its run is not the last.
+        """
 
 
 HOOKS = tuple(name for name, member in vars(Callback).items() if is_default(member))

@@ -16,7 +16,7 @@ from callboard._core.checks import ConfigurationWarning
 __all__ = ["CallbackStates"]
 
 # What the run itself gives to callbacks; Keras's base class keeps the model as _model.
-_GIVEN = frozenset({"model", "_model", "params", "_run", "_used", "validation_data"})
+_GIVEN = frozenset({"model", "_model", "params", "_run", "_outer", "_used", "validation_data"})
 _LARGE = 100_000  # elements of an attribute that are still compared
 # What Keras's callbacks find out at the end of the first epoch and cannot be saved, and how.
 _FOUND_OUT = {"monitor_op": "_set_monitor_op"}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callboard._core import frameworks
-from callboard._core.callback import HOOKS, Callback
+from callboard._core.callback import HOOKS, Callback, is_default
 from callboard._core.errors import ConfigurationError, nearest
 
 if TYPE_CHECKING:
     from callboard._core.run import Run
 
-__all__ = ["ConfigurationWarning", "check_configuration"]
+__all__ = ["ConfigurationWarning", "check_configuration", "check_free"]
 
 
 class ConfigurationWarning(UserWarning):
@@ -27,6 +29,8 @@ def check_configuration(run: Run) -> None:
         ConfigurationError: For what surely cannot work; what likely does not is a
             :class:`ConfigurationWarning`.
     """
+    for callback in run.callbacks:
+        _check_hooks(callback)
     run.callbacks.each("check")
     for callback in run.callbacks:
         if not isinstance(callback, Callback):
@@ -37,12 +41,62 @@ def check_configuration(run: Run) -> None:
     _check_hook_names(ours)
 
 
+def check_free(run: Run) -> None:
+    """Check that no callback takes part in another training that goes on.
+
+    Raises:
+        ConfigurationError: If one does: it would mix up what it knows of the two.
+    """
+    if run.purpose != "train":
+        return
+    for callback in run.callbacks:
+        other = getattr(callback, "_run", None)
+        if other is None or other.is_over or other.purpose != "train" or not other.ends_surely:
+            continue
+        if not any(callback is witness for witness in run.witnesses):
+            raise ConfigurationError(
+                f"this {type(callback).__name__} takes part in another run that goes on; give "
+                "each run an object of its own"
+            )
+
+
+def _check_hooks(callback: object) -> None:
+    """Check that hooks can be called as they will be; a mistake would show after an epoch only."""
+    name = type(callback).__name__
+    adds = getattr(callback, "adds", None)
+    if isinstance(adds, str):
+        raise ConfigurationError(
+            f"{name}.adds must be names of metrics and is a text; write adds = ({adds!r},)"
+        )
+    for hook in HOOKS:
+        method = getattr(callback, hook, None)
+        if method is None or is_default(method):
+            continue
+        if inspect.isgeneratorfunction(method) or inspect.iscoroutinefunction(method):
+            kind = "a generator" if inspect.isgeneratorfunction(method) else "async"
+            raise ConfigurationError(
+                f"{name}.{hook} is {kind}, so calling it would not run it; make it a plain function"
+            )
+        try:
+            signature = inspect.signature(method)
+        except (TypeError, ValueError):  # some built-in functions have none
+            continue
+        given = list(inspect.signature(getattr(Callback, hook)).parameters.values())[1:]
+        try:
+            signature.bind(*given)
+        except TypeError as error:
+            names = ", ".join(str(parameter.name) for parameter in given)
+            raise ConfigurationError(
+                f"{name}.{hook} takes {signature}, and is called with ({names}): {error}"
+            ) from None
+
+
 def _check_writers(callbacks: list[Callback]) -> None:
     owner: dict[Path, str] = {}
     for callback in callbacks:
         for path in callback.writes():
             name = type(callback).__name__
-            resolved = path.resolve()
+            resolved = Path(path).resolve()
             if resolved in owner:
                 raise ConfigurationError(
                     f"{owner[resolved]} and {name} both write {str(path)!r}; "
@@ -75,7 +129,8 @@ def _check_rate_control(callbacks: list[Callback], framework_scheduler: str) -> 
 
 def _check_hook_names(callbacks: list[Callback]) -> None:
     for callback in callbacks:
-        for name in vars(type(callback)):
+        kinds = itertools.takewhile(lambda kind: kind is not Callback, type(callback).__mro__)
+        for name in {name: None for kind in kinds for name in vars(kind)}:
             if name.startswith("on_") and name not in HOOKS:
                 close = nearest(name, HOOKS)
                 if close:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Real
 from typing import Any
 
 from callboard._core.callback import ALIASES, HOOKS, Callback, is_default
 from callboard._core.errors import ConfigurationError, HookError
 
-__all__ = ["CallbackList"]
+__all__ = ["CallbackList", "first_of"]
 
 Hook = Callable[..., None]
 
@@ -100,8 +101,15 @@ class CallbackList(Callback):
                 try:
                     call(*arguments)
                 except BaseException as error:
-                    error.add_note(f"raised in {_name(callback, method)}")
+                    _note(error, _name(callback, method))
                     raise
+
+    def each_whatever_happens(self, method: str, *arguments: object) -> None:
+        """As ``each``, but all have their turn, last one first; then the first error is raised."""
+        found = [(getattr(callback, method, None), callback) for callback in self.callbacks]
+        calls = tuple(call for call, _ in found if call is not None)
+        names = tuple(_name(callback, method) for call, callback in found if call is not None)
+        _fan_out_to_all(calls, names, method)(*arguments)
 
 
 def _flattened(callbacks: Any) -> Iterator[Any]:
@@ -136,9 +144,16 @@ def _check(item: object) -> None:
         )
 
 
-def _order(callback: object) -> int:
-    order: int = getattr(callback, "order", 0)
-    return order
+def _order(callback: object) -> float:
+    order = getattr(callback, "order", 0)
+    if isinstance(order, Real):
+        return float(order)
+    if isinstance(callback, Callback):
+        raise ConfigurationError(
+            f"{type(callback).__name__}.order must be a number, by which callbacks are sorted; got "
+            f"{order!r}. If the attribute is for something else, give it another name"
+        )
+    return 0.0  # of another library, and about something else
 
 
 def _overridden(callback: object, hook: str) -> Hook | None:
@@ -183,7 +198,7 @@ def _fan_out(calls: tuple[Hook, ...], names: tuple[str, ...], hook: str) -> Hook
 
 
 def _fan_out_to_all(calls: tuple[Hook, ...], names: tuple[str, ...], _hook: str) -> Hook:
-    """Return a function that calls each, last one first, and raises the first error at the end."""
+    """Return a function that calls each, last one first, and raises one error at the end."""
 
     def fire(*arguments: object) -> None:
         first: BaseException | None = None
@@ -191,26 +206,48 @@ def _fan_out_to_all(calls: tuple[Hook, ...], names: tuple[str, ...], _hook: str)
             try:
                 call(*arguments)
             except BaseException as error:  # noqa: BLE001 - raised below, after all had their turn
-                if first is None:
-                    first = error
-                    error.add_note(f"raised in {name}")
-                else:
-                    first.add_note(f"then {error!r} was raised in {name}")
+                first = first_of(first, _noted(error, name))
         if first is not None:
             raise first
 
     return fire
 
 
-def _note(error: BaseException, where: str) -> None:
-    """Note on an error where it came from.
+def first_of(first: BaseException | None, late: BaseException) -> BaseException:
+    """Return which of two errors the caller gets, with a note of the other.
 
-    Raises:
-        HookError: For a StopIteration: outside of the hook it would look like the end of the data.
+    That is the first one; but Ctrl-C and an exit would be lost as a note to an error that the
+    program catches.
+    """
+    if first is None or late is first:
+        return late
+    ends = KeyboardInterrupt, SystemExit
+    if isinstance(late, ends) and not isinstance(first, ends):
+        late.add_note(f"before it, {first!r} was raised")
+        return late
+    for note in (f"then {late!r} was raised", *getattr(late, "__notes__", ())):
+        first.add_note(note)
+    return first
+
+
+def _noted(error: BaseException, where: str) -> BaseException:
+    """Return an error with a note of where it came from.
+
+    A StopIteration becomes a HookError: outside of the hook it would look like the end of the data.
     """
     if isinstance(error, StopIteration):
-        raise HookError(f"{where} raised StopIteration, which a hook must not do") from error
+        raised = HookError(f"{where} raised StopIteration, which a hook must not do")
+        raised.__cause__ = error
+        return raised
     error.add_note(f"raised in {where}")
+    return error
+
+
+def _note(error: BaseException, where: str) -> None:
+    """Note on an error where it came from, before it is raised again; or raise what it became."""
+    noted = _noted(error, where)
+    if noted is not error:
+        raise noted
 
 
 def _name(callback: object, hook: str) -> str:

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 from callboard._core.errors import ConfigurationError
@@ -100,7 +101,8 @@ def seconds_of(time: float | str, name: str) -> float:
     if isinstance(time, str):
         unit, amount = _parsed(time)
     else:
-        unit, amount = "second", float(time)
+        is_number = isinstance(time, Real) and not isinstance(time, bool)
+        unit, amount = "second", float(time) if is_number else math.nan
     if unit != "second" or not 0 < amount < math.inf:
         raise ConfigurationError(
             f"{name} must be a time, in seconds or as '30 min' or '11.5 h'; got {time!r}"

@@ -60,6 +60,7 @@ class HostedRun(Run):
     """
 
     progress_display = None  # the host has its own
+    ends_surely = False  # a host need not tell of an error
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class HostedRun(Run):
             _check_no_saved_runs(self.callbacks, self._resumes_by)
         if not self._reports_batches:
             _check_batch_hooks(self.callbacks)
-        if self._rate_is_controlled():
+        if self.rate_is_controlled:
             _ = self.learning_rate  # what has none that can be set says so
         self.__enter__()
         self.resolve()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from decimal import Decimal
 from typing import Any, SupportsFloat
 
 from callboard._core.errors import DataError
@@ -106,6 +107,15 @@ class Logs(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return f"Logs({dict(self)})"
 
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self}
+
+    def __copy__(self) -> Logs:
+        return Logs(self._values, self._other_names)
+
     def copy(self) -> dict[str, Any]:
         """Return a plain dict of the values, all read."""
         return dict(self)
@@ -159,13 +169,17 @@ class Means:
         """
         for name, value in values.items():
             before = self._sums.get(name)
-            if before is None:
+            if before is None or getattr(value, "shape", None):
                 _check_number(name, value)
-            term = _summand(value) * weight
-            if before is None:
-                self._sums[name] = Mean(term, weight)
-            else:
-                self._sums[name] = Mean(before.total + term, before.weight + weight)
+            try:
+                term = _summand(value) * weight
+                if before is None:
+                    self._sums[name] = Mean(term, weight)
+                else:
+                    self._sums[name] = Mean(before.total + term, before.weight + weight)
+            except TypeError:
+                _check_number(name, value)
+                raise
 
     def logs(self) -> Logs:
         """Return the means so far, not yet read from the device."""
@@ -181,10 +195,11 @@ class Means:
 
 
 def _check_number(name: str, value: Any) -> None:
-    """Look at the first value under a name, so that a mistake shows where it was made."""
-    if isinstance(value, numbers.Real):
+    """Raise for what is no number, so that a mistake shows where it was made."""
+    if isinstance(value, numbers.Real | Decimal):
         return
-    if not hasattr(value, "dtype") or math.prod(value.shape) != 1:
+    shape = getattr(value, "shape", None)
+    if shape is None or not hasattr(value, "dtype") or (shape and math.prod(shape) != 1):
         raise DataError(
             f"{name}={value!r} cannot be logged: a metric is one number or a 0-d array; "
             "log the mean of an array, or each value under a name of its own"
@@ -197,11 +212,14 @@ def _summand(value: Any) -> Any:
     A graph of gradients is let go, and 16-bit values are widened: a sum of thousands of them
     would stop growing.
     """
-    if isinstance(value, numbers.Real):
+    if isinstance(value, numbers.Real | Decimal):
         return float(value)
     detach = getattr(value, "detach", None)
     if detach is not None:
         value = detach()
+    shape = getattr(value, "shape", None)
+    if shape and hasattr(value, "reshape"):
+        value = value.reshape(())  # of one element: NumPy makes a number of a 0-d array only
     itemsize = getattr(getattr(value, "dtype", None), "itemsize", 4)
     return value if itemsize >= 4 else _widened(value)
 

@@ -103,7 +103,9 @@ def check_patience(patience: object) -> int:
 
 def check_threshold(value: object, name: str) -> None:
     """Raise ConfigurationError if ``value`` can never be beaten: NaN, or not a number."""
-    if value is not None and (not isinstance(value, Real) or math.isnan(value)):
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
         raise ConfigurationError(f"{name} must be a number or None; got {value!r}")
 
 

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from callboard._core.boundary import Boundary
 from callboard._core.callback import Callback
-from callboard._core.checks import check_configuration
+from callboard._core.checks import check_configuration, check_free
+from callboard._core.closing import close
 from callboard._core.cut import Cut
 from callboard._core.dispatch import CallbackList
 from callboard._core.errors import ConfigurationError, DataError, RunStateError
 from callboard._core.history import History
-from callboard._core.journal import Decision, Journal
 from callboard._core.logs import Logs, Means
 from callboard._core.monitor import Mode
-from callboard._core.output import say
 from callboard._core.passes import Pass, Passes, Purpose
-from callboard._core.progress import Progress
+from callboard._core.run_arguments import length_of, named, sample_weight
+from callboard._core.run_status import RunStatus
 from callboard._core.samples import sample_count
-from callboard._core.signals import SimulatedKill
 from callboard._core.stateful import check_stateful
 from callboard._core.trainable import Trainable, trainable_of, trainable_of_state
 
 __all__ = ["Run"]
 
 
-class Run:
+class Run(RunStatus):
     """One training run around a loop that you write yourself.
 
     ``with`` checks the configuration and begins; ``epochs()``, ``train()`` and ``validate()`` wrap
@@ -100,6 +97,9 @@ class Run:
     witnesses: ClassVar[tuple[Callback, ...]] = ()
     """Callbacks that every run gets, for tests."""
 
+    ends_surely: ClassVar[bool] = True
+    """Whether the end of the run is noticed, however it ends: it is a ``with`` block."""
+
     def __init__(
         self,
         model: object = None,
@@ -119,38 +119,29 @@ class Run:
         trainable: Trainable | None = None,
         purpose: Purpose = "train",
     ) -> None:
-        self.epoch_count = _whole(epochs, "epochs")
-        self.initial_epoch = _whole(initial_epoch, "initial_epoch")
-        self.steps = steps_per_epoch
-        self.validation_steps: int | None = None
-        self.metrics = metrics
-        self.validation = validation
-        self.purpose = purpose
-        self.verbose = _verbosity(verbose)
-        self._has_state = state is not None
-        if self._has_state:
+        if state is not None:
             if model is not None or optimizer is not None:
                 raise ConfigurationError("pass Run(state=...) or Run(model=...), not both")
             trainable = trainable_of_state(state)
-        self.trainable = trainable or trainable_of(model, optimizer)
-        self.model = self.trainable.model
-        self.stateful = dict(stateful or {})
+        super().__init__(
+            trainable or trainable_of(model, optimizer),
+            CallbackList([callbacks]),
+            has_state=state is not None,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            steps=steps_per_epoch,
+            verbose=verbose,
+            metrics=metrics,
+            validation=validation,
+            purpose=purpose,
+        )
+        self.stateful = named(stateful, "stateful")
         for name, item in self.stateful.items():
             check_stateful(name, item)
-        self.callbacks = self._with_defaults([callbacks], directory)
+        self.callbacks = self._with_defaults(directory)
         self.history: History = next(c for c in self.callbacks if isinstance(c, History))
-        self.journal = Journal()
-        self.progress = Progress(epoch=self.initial_epoch)
-        self.next_epoch = self.initial_epoch
-        self.logs = Logs()
-        self.stop_reason = ""
-        self.paused = False
-        self.validated = False
-        self.batches = 0
-        self.samples: dict[Purpose, Any] = {}
-        self.in_epoch = self._begun = self._ended = self.introduces = False
+        self._begun = self.introduces = False
         self.saver: Any = None  # what writes checkpoints of this run, made by who needs it first
-        self._messages: list[str] | None = None
         self.boundary = Boundary(self, max_time)
         self._cut = Cut(self)
         self._passes = Passes(
@@ -170,6 +161,7 @@ class Run:
     def __enter__(self) -> Self:
         if self._begun:
             raise RunStateError("a Run is for one run; make a new one")
+        check_free(self)
         self._begun = True
         try:
             if self.purpose == "train":  # an evaluation inside a run must not undo its stop
@@ -249,7 +241,7 @@ class Run:
         if not self.in_epoch:
             raise RunStateError("run.train(...) belongs inside `for epoch in run.epochs():`")
         if self.steps is None:
-            self.steps = _length(data)
+            self.steps = length_of(data)
         begun = self.progress.batch  # an epoch may take several passes
         over = begun and self.stopping  # asked for just before the run was interrupted
         current = Pass("train", self.callbacks, self.means, begun)
@@ -265,7 +257,7 @@ class Run:
         self._require_begun("validate")
         if self.paused:
             return iter(())
-        length = _length(data)
+        length = length_of(data)
         if self.purpose == "train":
             self.validation_steps = self.validation_steps if length is None else length
         elif self.steps is None:
@@ -276,7 +268,7 @@ class Run:
         """Yield the batches of a prediction, with its hooks."""
         self._require_begun("predict")
         if self.purpose == "predict" and self.steps is None:
-            self.steps = _length(data)
+            self.steps = length_of(data)
         return self._passes.iterate(data, Pass("predict", self.callbacks))
 
     def log(
@@ -296,12 +288,12 @@ class Run:
 
         Raises:
             RunStateError: Outside of ``train()`` and ``validate()``.
+            DataError: For a value that is not one number, or a weight that is no number of samples.
         """
         current = self._passes.current("log")
         if metrics:
             more = {**metrics, **more}
-        if weight is None:
-            weight = sample_count(current.item)
+        weight = sample_count(current.item) if weight is None else sample_weight(weight)
         current.means.add(more, weight)
         current.took(steps=1, samples=int(weight))
 
@@ -326,7 +318,7 @@ class Run:
         current.reported = logs
         current.took(steps=steps, samples=samples)
 
-    # ---- the callbacks' side ---------------------------------------------------------------------
+    # ---- the state of the whole run --------------------------------------------------------------
 
     def at_boundary(self, action: Callable[[], None]) -> None:
         """Do something between two steps, when every callback has had its hook.
@@ -340,95 +332,15 @@ class Run:
         """Return the state of the whole run, at a boundary between two steps, nothing copied."""
         return self._cut.state_dict()
 
-    def stop(self, reason: str) -> None:
-        """Ask for an end after the current batch or epoch; the first reason is kept."""
-        self.stop_reason = self.stop_reason or reason
-        self.model.stop_training = True
-
-    @property
-    def stopping(self) -> bool:
-        """Whether an end was asked for: by ``stop``, or as in Keras by ``model.stop_training``."""
-        if self.model.stop_training and not self.stop_reason:
-            self.stop_reason = "a callback set model.stop_training"
-        return bool(self.stop_reason)
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """What callbacks have as ``self.params``."""
-        return {"verbose": self.verbose, "epochs": self.epoch_count, "steps": self.steps}
-
     @property
     def elapsed_s(self) -> float:
         """Seconds that the run has taken, over all its starts."""
         return self._cut.elapsed_s
 
-    @property
-    def state(self) -> Any:
-        """What ``Run(state=...)`` trains, as the latest step left it; a step's result goes here."""
-        if not self._has_state:
-            raise RunStateError("this run was given no state; pass Run(state=...)")
-        return self.trainable.state  # type: ignore[attr-defined] # a state's trainable has it
-
-    @state.setter
-    def state(self, state: Any) -> None:
-        if not self._has_state:
-            raise RunStateError("this run was given no state; pass Run(state=...)")
-        self.trainable.state = state  # type: ignore[attr-defined] # a state's trainable has it
-
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate of the optimizer; setting it keeps the ratio between parameter groups."""
-        return self.trainable.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self.trainable.learning_rate = value
-
-    @property
-    def rate_controller(self) -> str:
-        """What changes the learning rate besides the callbacks, or an empty string."""
-        return self.trainable.rate_controller
-
-    @property
-    def metric_names(self) -> frozenset[str] | None:
-        """All names the epoch logs will have, ``val_*`` included; None where that is not known."""
-        if self.metrics is None or self.validation is None:
-            return None
-        names = set(self.metrics)
-        if self.validation:
-            names |= {f"val_{name}" for name in self.metrics}
-        if self._rate_is_controlled():
-            names.add("learning_rate")
-        for callback in self.callbacks:
-            adds = getattr(callback, "adds", None)
-            if adds is None and not CallbackList([callback]).idle("on_epoch_end"):
-                return None
-            names.update(adds or ())
-        return frozenset(names)
-
-    def decide(self, callback: Callback, action: str, cause: str, *, say: str = "") -> None:
-        """Record a callback's decision in the journal, and print ``say`` if there is something."""
-        self.journal.record(
-            Decision(
-                type(callback).__name__, action, self.progress.epoch, self.progress.step, cause
-            )
-        )
-        if say:
-            self.print(say)
-
-    def print(self, text: str) -> None:
-        """Print a line, at the end of an epoch below its line of progress."""
-        if self._messages is not None:
-            self._messages.append(text)
-        elif not self.trainable.rank:
-            say(text)
-
     # ---- inside ----------------------------------------------------------------------------------
 
-    def _with_defaults(
-        self, callbacks: list[Any], directory: str | os.PathLike[str] | None
-    ) -> CallbackList:
-        given = CallbackList(callbacks)
+    def _with_defaults(self, directory: str | os.PathLike[str] | None) -> CallbackList:
+        given = self.callbacks
         defaults: list[Callback] = [*self.witnesses]
         if directory is not None and self.backup is not None:
             defaults.append(self.backup(Path(directory) / "backup"))
@@ -438,9 +350,6 @@ class Run:
         if display and self.verbose and not any(isinstance(c, display) for c in given):
             defaults.append(display())
         return CallbackList([given, defaults]) if defaults else given
-
-    def _rate_is_controlled(self) -> bool:
-        return any(getattr(callback, "rate_control", "") for callback in self.callbacks)
 
     def _require_begun(self, method: str) -> None:
         if not self._begun or self._ended:
@@ -458,21 +367,6 @@ class Run:
             callback, state = found
             self._cut.load_state_dict(state)
             callback.resumed()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the run has ended, in whatever way."""
-        return self._ended
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all its epochs are done."""
-        return self.next_epoch >= self.epoch_count and not self.in_epoch
-
-    @property
-    def saves(self) -> bool:
-        """Whether a callback saves when the run is interrupted."""
-        return self.purpose == "train" and not self.callbacks.idle("on_interrupt")
 
     def _leave_epoch(self) -> bool:
         """End an epoch whose loop is through; say whether the run ends in the middle of it."""
@@ -498,16 +392,11 @@ class Run:
         self._cut.epoch_ends()
         self.in_epoch = False
         self.logs = self.logs.sorted()
-        if self._rate_is_controlled():
+        if self.rate_is_controlled:
             # Added here, not by the callbacks that change it: so all see the rate of this epoch.
             self.logs["learning_rate"] = self.learning_rate
-        self._messages = []
-        try:
+        with self.messages.held():
             self.callbacks.on_epoch_end(self.progress.epoch, self.logs)
-        finally:
-            messages, self._messages = self._messages, None
-            for message in messages:
-                self.print(message)
 
     def _count(self, current: Pass, steps: int, samples: int) -> None:
         if current.kind == "train":
@@ -560,47 +449,6 @@ class Run:
         self.in_epoch = False
         self._passes.forget()
         try:
-            if error is None:
-                self.callbacks.close()
-            else:
-                self._close_after(error)
+            close(self.callbacks, error, self.saver)
         finally:
-            self.callbacks.each("set_run", None)
             self.boundary.end()
-
-    def _close_after(self, error: BaseException) -> None:
-        """Tell the callbacks of an error and close them; their own errors become notes to it."""
-        if isinstance(error, SimulatedKill):
-            if self.saver is not None:  # this process lives on, and its thread must not interfere
-                self.saver.close()
-            return
-        for hook, arguments in (
-            (self.callbacks.on_exception, (error,)),
-            (self.callbacks.close, ()),
-        ):
-            try:
-                hook(*arguments)
-            except BaseException as late:  # noqa: BLE001 - the caller gets the first error
-                for note in (f"then {late!r} was raised", *getattr(late, "__notes__", ())):
-                    error.add_note(note)
-
-
-def _length(data: Any) -> int | None:
-    # A torch DataLoader has __len__ and raises TypeError where its dataset has none.
-    with contextlib.suppress(TypeError, NotImplementedError):
-        return len(data)
-    return None
-
-
-def _whole(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
-        raise ConfigurationError(f"{name} must be a whole number, 0 or more; got {value!r}")
-    return int(value)
-
-
-def _verbosity(verbose: int | str) -> int:
-    if verbose == "auto":
-        return 1
-    if verbose not in (0, 1, 2):
-        raise ConfigurationError(f"verbose must be 0, 1, 2 or 'auto'; got {verbose!r}")
-    return int(verbose)

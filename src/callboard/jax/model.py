@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from callboard._core.batches import Batch
-from callboard._core.errors import DataError, RunStateError, UnsupportedError
+from callboard._core.errors import RunStateError, UnsupportedError
 from callboard._core.history import History
+from callboard._core.model_files import ModelFiles
 from callboard._core.nested import mapped
 from callboard._core.objectives import Objectives
 from callboard.jax import fitting
@@ -36,7 +35,7 @@ from callboard.jax.trainable import JaxTrainable
 __all__ = ["Model"]
 
 
-class Model:
+class Model(ModelFiles):
     """A model on JAX with Keras's training methods.
 
     The arrays are copied when it is made. While it trains they are values that go from step to
@@ -77,6 +76,8 @@ class Model:
 
     Source: Keras 3.15 ``keras.Model``.
     """
+
+    trainable: JaxTrainable
 
     def __init__(
         self,
@@ -452,51 +453,6 @@ class Model:
         self.build(batch.x)
         return mapped(fitting.result_of, self.forward(batch.x))
 
-    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Save weights and the optimizer's state, durably and whole.
-
-        Args:
-            filepath: Path ending in ``.h5``; ``.weights.h5`` and ``.safetensors`` have
-                weights only. Parent folders are made.
-            overwrite: Replace a file that is there; if False, that is an error.
-
-        Raises:
-            UnknownNameError: For another suffix.
-            OSError: If the file cannot be written; the one before it is still whole.
-        """
-        self._save(filepath, overwrite=overwrite, weights_only=False)
-
-    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Save the weights, durably and whole; arguments and errors as ``save``."""
-        self._save(filepath, overwrite=overwrite, weights_only=True)
-
-    def load(self, filepath: str | os.PathLike[str]) -> None:
-        """Load weights, and the optimizer's state if the file has it and the model is compiled.
-
-        Raises:
-            FileFormatError: If the file is damaged or of another format.
-            DataError: If it is of another model; then nothing is changed.
-            OSError: If it cannot be read.
-        """
-        self.trainable.load(Path(filepath), weights_only=False)
-
-    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
-        """Load weights, whatever else is in the file; errors as ``load``."""
-        self.trainable.load(Path(filepath), weights_only=True)
-
-    def get_weights(self) -> list[np.ndarray[Any, Any]]:
-        """Return copies of all weights."""
-        return list(self.trainable.weights().values())
-
-    def set_weights(self, weights: Sequence[np.ndarray[Any, Any]]) -> None:
-        """Write weights back, in the order of ``get_weights()``.
-
-        Raises:
-            DataError: If their number or shapes differ; then nothing is changed.
-        """
-        names = list(self.trainable.weights())
-        self.trainable.set_weights(dict(_numbered(names, weights)))
-
     def summary(self, print_fn: Callable[[str], object] = print) -> None:
         """Print the weights with their shapes and numbers of elements.
 
@@ -504,16 +460,6 @@ class Model:
             print_fn: Receives the text.
         """
         print_fn(summary_of(self))
-
-    def _save(
-        self, filepath: str | os.PathLike[str], *, overwrite: bool, weights_only: bool
-    ) -> None:
-        path = Path(filepath)
-        if path.exists() and not overwrite:
-            raise FileExistsError(
-                f"{str(path)!r} is there already; pass overwrite=True to replace it"
-            )
-        self.trainable.save(path, weights_only=weights_only)
 
     def _flat(self, logs: Mapping[str, float]) -> float | list[float]:
         values = [logs[name] for name in self.require_compiled().names if name in logs]
@@ -574,11 +520,3 @@ def _wrapped(optimizer: Any, settings: Settings) -> Any:
             optimizer, settings.gradient_accumulation_steps
         ).gradient_transformation()
     return optimizer
-
-
-def _numbered(
-    names: Sequence[str], weights: Sequence[np.ndarray[Any, Any]]
-) -> Iterable[tuple[str, np.ndarray[Any, Any]]]:
-    if len(names) != len(weights):
-        raise DataError(f"the model has {len(names)} weights; got {len(weights)}")
-    return zip(names, weights, strict=True)

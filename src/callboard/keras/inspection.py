@@ -10,6 +10,7 @@ import numpy as np
 from callboard._core.errors import UnsupportedError
 from callboard._core.graph import Graph
 from callboard._core.inspection import Profiler
+from callboard.keras.graph import layer_nodes
 from callboard.keras.profiling import profiler
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class KerasInspection:
                 "shows the graphs of Sequential and functional models"
             )
         try:
-            return Graph(architecture=model.to_json())
+            return Graph(layer_nodes(model), architecture=model.to_json())
         except Exception as error:
             raise UnsupportedError(f"Keras cannot write the model as JSON ({error!r})") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from callboard._core.errors import DataError
 from callboard.checkpoint.dtypes import stand_in
 
-__all__ = ["array_dtype", "to_array", "to_tensor"]
+__all__ = ["array_dtype", "is_numbers", "tensors_of", "to_array", "to_tensor", "widened"]
 
 # dtypes that NumPy lacks: the integer type with the same bits, and the structured stand-in.
 _STAND_INS = {
@@ -19,6 +20,9 @@ _STAND_INS = {
     torch.float8_e5m2: (torch.uint8, stand_in("float8_e5m2", "u1")),
 }
 _TORCH_DTYPES = {stood: (bits, dtype) for dtype, (bits, stood) in _STAND_INS.items()}
+
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 def array_dtype(dtype: torch.dtype) -> np.dtype[Any]:
@@ -60,3 +64,31 @@ def to_tensor(array: Any) -> torch.Tensor:
         # torch shares memory with writable arrays of the machine's byte order only.
         array = array.astype(array.dtype.newbyteorder("="), copy=True)
     return torch.from_numpy(np.asarray(array))
+
+
+def tensors_of(tree: Any, made: Callable[[Any], torch.Tensor] = to_tensor) -> Any:
+    """Return nested tensors of nested arrays; a list of numbers, however deep, is one array.
+
+    Args:
+        tree: The arrays.
+        made: Makes a tensor of an array, a tensor, a number or a list of numbers.
+    """
+    if is_numbers(tree):
+        return made(tree)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(tensors_of(value, made) for value in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(tensors_of(value, made) for value in tree)
+    if isinstance(tree, Mapping):
+        return {key: tensors_of(value, made) for key, value in tree.items()}
+    return None if tree is None else made(tree)
+
+
+def is_numbers(tree: object) -> bool:
+    """Say whether nested lists are one array of numbers, and not several arrays."""
+    return isinstance(tree, list) and bool(tree) and isinstance(tree[0], list | int | float)
+
+
+def widened(tensor: torch.Tensor) -> torch.Tensor:
+    """Return half precision as float32, in which one can add up, and anything else as it is."""
+    return tensor.float() if tensor.dtype in _HALF else tensor

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from callboard._core.errors import ConfigurationError, DataError
 from callboard.torch import distributed
+from callboard.torch.arrays import widened
 
 if TYPE_CHECKING:
     from callboard.torch.model import Model
@@ -113,9 +114,9 @@ class WeightAverages(_Exchange):
         every = self._weights()
         weights = {name: every[name].detach() for name in self._names}
         if not self._averages:
-            self._averages = {name: _widened(w).clone() for name, w in weights.items()}
+            self._averages = {name: widened(w).clone() for name, w in weights.items()}
             return
-        now = [_widened(weight) for weight in weights.values()]
+        now = [widened(weight) for weight in weights.values()]
         share = 1 - self._momentum**updates
         torch._foreach_lerp_(list(self._averages.values()), now, share)
 
@@ -160,7 +161,3 @@ class ForeignAverages(_Exchange):
         if not int(self._averaged.n_averaged):
             return {}
         return {name: p.detach() for name, p in self._averaged.module.named_parameters()}
-
-
-def _widened(weight: Tensor) -> Tensor:
-    return weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight

@@ -14,6 +14,7 @@ from callboard._core.batches import Batch
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.logs import Logs
 from callboard._core.nested import leaves
+from callboard.torch.arrays import widened
 from callboard.torch.distributed import is_distributed
 from callboard.torch.forward import ForwardPass, Outcome
 from callboard.torch.steps import TrainStep
@@ -98,6 +99,7 @@ class CompiledStep:
     def begin_epoch(self, done: int = 0) -> None:
         """Begin the metrics anew, with the module in training mode."""
         self._eager.begin_epoch(done)
+        self._rates = []
         self._named = {f"module.{name}": p for name, p in self._model.module.named_parameters()}
 
     def logs(self) -> Logs:
@@ -192,11 +194,15 @@ class CompiledStep:
 
     def _current_rates(self) -> list[Tensor]:
         """Return the groups' learning rates as tensors: a new value compiles nothing anew."""
-        rates = [group["lr"] for group in self._optimizer.param_groups]
+        groups = self._optimizer.param_groups
         if not self._rates:
-            self._rates = [torch.empty((), device=self._model.device) for _ in rates]
-        for tensor, rate in zip(self._rates, rates, strict=True):
-            tensor.fill_(rate)
+            device, double = self._model.device, torch.float64
+            self._rates = [
+                torch.empty((), device=device, dtype=double if _has_double(group) else None)
+                for group in groups
+            ]
+        for tensor, group in zip(self._rates, groups, strict=True):
+            tensor.fill_(group["lr"])
         return self._rates
 
     def _steps(
@@ -219,7 +225,7 @@ class CompiledStep:
             buffers = after
             factors = {name: rows[number] for name, rows in state.factors.items()}
             self._update(weights, gradients, moments, rates, factors, state.options, mark)
-            losses.append(torch.stack([outcome.loss, *outcome.parts]).detach())
+            losses.append(widened(torch.stack([outcome.loss, *outcome.parts]).detach()))
             predictions.append(outcome.predictions)
         _write(state.weights, weights)
         _write(state.buffers, buffers)
@@ -300,6 +306,11 @@ def _groups_by_name(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict
         for name, p in module.named_parameters()
         if id(p) in index_of and p.requires_grad
     }
+
+
+def _has_double(group: Mapping[str, Any]) -> bool:
+    """Say whether a group has weights for which a rate of float32 is not exact enough."""
+    return any(parameter.dtype is torch.float64 for parameter in group["params"])
 
 
 def _tensors(state: Mapping[str, Any]) -> State:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from callboard._core.batches import (
@@ -24,14 +25,13 @@ from callboard._core.batches import (
 )
 from callboard._core.errors import ConfigurationError, DataError
 from callboard._core.nested import leaves, mapped
-from callboard.torch.arrays import to_tensor
+from callboard.torch.arrays import is_numbers, tensors_of
+from callboard.torch.placement import Placement
 
 __all__ = [
     "ArrayBatches",
     "batches_of",
-    "on_device",
     "split_off",
-    "tensors_of",
 ]
 
 # Rows gathered at a time: a few large gathers cost less than one for every batch.
@@ -44,12 +44,12 @@ class ArrayBatches:
     The order of an epoch is a function of (seed, epoch) alone.
 
     Args:
-        x: Inputs; float64 becomes float32 and uint8 float32, as a float32 model needs.
-        y: Targets, or None.
+        x: Inputs. Floats and bytes become the module's type.
+        y: Targets, or None. Floats become the module's type, float32 at least.
         sample_weight: Weight of each sample, or None.
         batch_size: Samples in a batch; the last one may be smaller.
         shuffle: Whether every epoch has an order of its own.
-        device: Where the batches are wanted.
+        placement: Where the batches are wanted, and of which type.
         seed: Chooses the orders.
 
     Raises:
@@ -64,16 +64,19 @@ class ArrayBatches:
         *,
         batch_size: int,
         shuffle: bool,
-        device: torch.device,
+        placement: Placement,
         seed: int = 0,
     ) -> None:
-        parts = (tensors_of(x), tensors_of(y), tensors_of(sample_weight))
-        self._data = Batch(*(mapped(_narrowed, part) for part in parts))
+        self._placement = placement
+        self._data = Batch(
+            mapped(self._narrowed(placement.input), tensors_of(x)),
+            mapped(self._narrowed(placement.target), tensors_of(y)),
+            mapped(self._narrowed(placement.target), tensors_of(sample_weight)),
+        )
         self.samples = _common_length(self._data)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.steps: int | None = math.ceil(self.samples / batch_size)
-        self._device = device
         self._seed = seed
 
     def epoch(self, epoch: int, skip: int = 0, ready: Ready = nothing) -> Iterator[Batch]:
@@ -105,27 +108,42 @@ class ArrayBatches:
             )
         self._seed = state["seed"]
 
-    def order(self, epoch: int) -> torch.Tensor | None:
+    def order(self, epoch: int) -> Tensor | None:
         """Return the order of the samples in an epoch, int64 of shape (samples,), or None."""
         if not self.shuffle:
             return None
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch) % 2**63)
         return torch.randperm(self.samples, generator=generator)
 
-    def _block(self, order: torch.Tensor | None, start: int, end: int) -> Batch:
-        def taken(tensor: torch.Tensor) -> torch.Tensor:
+    @staticmethod
+    def _narrowed(cast: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """Return what casts that which gets no larger by it; the rest waits for its block.
+
+        Bytes that are widened all at once would take four times the memory.
+        """
+
+        def narrowed(tensor: Tensor) -> Tensor:
+            size = cast(tensor.new_empty(0)).itemsize
+            return cast(tensor) if size <= tensor.itemsize else tensor
+
+        return narrowed
+
+    def _block(self, order: Tensor | None, start: int, end: int) -> Batch:
+        def taken(tensor: Tensor) -> Tensor:
             if order is None:
                 rows = tensor[start:end]
             else:
                 rows = tensor.index_select(0, order[start:end].to(tensor.device))
-            return rows.to(self._device, non_blocking=True)
+            return rows.to(self._placement.device, non_blocking=True)
 
-        # Bytes are widened here and not all at once, which would take four times the memory.
-        return Batch(
-            mapped(lambda a: _input(taken(a)), self._data.x),
-            mapped(taken, self._data.y),
-            mapped(taken, self._data.sample_weight),
-        )
+        def inputs(tensor: Tensor) -> Tensor:
+            return self._placement.input(taken(tensor))
+
+        def targets(tensor: Tensor) -> Tensor:
+            return self._placement.target(taken(tensor))
+
+        x, y, weight = self._data
+        return Batch(mapped(inputs, x), mapped(targets, y), mapped(targets, weight))
 
 
 def batches_of(
@@ -136,10 +154,12 @@ def batches_of(
     batch_size: int | None,
     shuffle: bool,
     steps: int | None,
-    device: torch.device,
+    placement: Placement,
     seed: int = 0,
 ) -> Batches:
     """Return the batches of whatever ``fit``, ``evaluate`` or ``predict`` was given.
+
+    Tensors that a dataset, a loader or an iterable yields stay of their type.
 
     Raises:
         DataError: If there is no data, or it does not fit together.
@@ -152,7 +172,7 @@ def batches_of(
         positive(steps, "steps_per_epoch")
     if _is_arrays(x):
         arrays = ArrayBatches(
-            x, y, sample_weight, batch_size=size, shuffle=shuffle, device=device, seed=seed
+            x, y, sample_weight, batch_size=size, shuffle=shuffle, placement=placement, seed=seed
         )
         return arrays if steps is None else LimitedBatches(arrays, steps)
     if y is not None or sample_weight is not None:
@@ -168,7 +188,7 @@ def batches_of(
             f"x is a {type(x).__name__}; allowed are arrays, tensors, dicts and tuples of them, a "
             "torch Dataset or DataLoader, and any iterable of batches"
         )
-    placed = functools.partial(on_device, device=device)
+    placed = functools.partial(placement.of, keep_tensors=True)
     if isinstance(x, Iterator):
         return GeneratorBatches(x, steps=steps, placed=placed)
     return LoaderBatches(x, steps=steps, placed=placed)
@@ -202,33 +222,16 @@ def split_off(data: Batch, fraction: float) -> tuple[Batch, Batch]:
     )
 
 
-def tensors_of(tree: Any) -> Any:
-    """Return nested tensors of nested arrays; a list of numbers, however deep, is one array."""
-    if _is_numbers(tree):
-        return to_tensor(tree)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*map(tensors_of, tree))
-    if isinstance(tree, list | tuple):
-        return type(tree)(map(tensors_of, tree))
-    if isinstance(tree, Mapping):
-        return {key: tensors_of(value) for key, value in tree.items()}
-    return None if tree is None else to_tensor(tree)
-
-
 def _is_arrays(x: Any) -> bool:
     if isinstance(x, Mapping | tuple):
         return True
     if isinstance(x, list):
-        return not x or _is_numbers(x) or (not is_list_of_batches(x) and _is_arrays(x[0]))
+        return not x or is_numbers(x) or (not is_list_of_batches(x) and _is_arrays(x[0]))
     return hasattr(x, "__array__") and hasattr(x, "shape")
 
 
-def _is_numbers(tree: object) -> bool:
-    return isinstance(tree, list) and bool(tree) and isinstance(tree[0], list | int | float)
-
-
 def _sliced(block: Batch, size: int) -> Iterator[Batch]:
-    if all(part is None or isinstance(part, torch.Tensor) for part in block):
+    if all(part is None or isinstance(part, Tensor) for part in block):
         # The usual case without nesting: one call for each part instead of one for each batch.
         count = math.ceil(block.x.shape[0] / size)
         parts = [(None,) * count if part is None else part.split(size) for part in block]
@@ -237,26 +240,6 @@ def _sliced(block: Batch, size: int) -> Iterator[Batch]:
     for start in range(0, next(leaves(block.x)).shape[0], size):
         rows = slice(start, start + size)
         yield Batch(*(mapped(operator.itemgetter(rows), part) for part in block))
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Return a batch as tensors on a device, of the types that a float32 model takes."""
-    x, y, weight = map(tensors_of, batch)
-    return Batch(
-        mapped(lambda a: _input(a.to(device, non_blocking=True)), x),
-        mapped(lambda a: _narrowed(a.to(device, non_blocking=True)), y),
-        mapped(lambda a: _narrowed(a.to(device, non_blocking=True)), weight),
-    )
-
-
-def _narrowed(tensor: torch.Tensor) -> torch.Tensor:
-    """Return float32 for float64, which NumPy makes by default and models seldom have."""
-    return tensor.float() if tensor.dtype is torch.float64 else tensor
-
-
-def _input(tensor: torch.Tensor) -> torch.Tensor:
-    """Return an input as a float32 model takes it: images of bytes become floats."""
-    return tensor.float() if tensor.dtype is torch.uint8 else _narrowed(tensor)
 
 
 def _common_length(data: Batch) -> int:

@@ -26,10 +26,10 @@ from callboard._core.logs import Logs
 from callboard._core.nested import leaves, mapped
 from callboard._core.run import Run
 from callboard._core.samples import sample_count
-from callboard.torch.arrays import to_array
+from callboard.torch.arrays import to_array, widened
 from callboard.torch.class_weights import ClassWeights
 from callboard.torch.compiled import CompiledStep, can_be_compiled
-from callboard.torch.data import batches_of, on_device, split_off
+from callboard.torch.data import batches_of, split_off
 from callboard.torch.denormals import denormals_flushed
 from callboard.torch.forward import ForwardPass
 from callboard.torch.modes import evaluating
@@ -77,7 +77,7 @@ def fit(
         batch_size=batch_size,
         shuffle=shuffle,
         steps=steps_per_epoch,
-        device=model.device,
+        placement=model.placement,
         # Drawn from torch's own generator, so that torch.manual_seed makes the order repeatable.
         seed=int(torch.randint(2**31, ())) if shuffle else 0,
     )
@@ -163,7 +163,7 @@ def evaluate(
     """Return the metrics on data; the arguments are those of ``Model.evaluate``."""
     check_limit(steps, "steps")
     batches = batches_of(
-        *data, batch_size=batch_size, shuffle=False, steps=None, device=model.device
+        *data, batch_size=batch_size, shuffle=False, steps=None, placement=model.placement
     )
     run = Run(
         trainable=model.trainable,
@@ -189,7 +189,8 @@ def predict(
 ) -> Any:
     """Return the outputs for data; the arguments are those of ``Model.predict``."""
     check_limit(steps, "steps")
-    batches = batches_of(x, batch_size=batch_size, shuffle=False, steps=None, device=model.device)
+    placement = model.placement
+    batches = batches_of(x, batch_size=batch_size, shuffle=False, steps=None, placement=placement)
     run = Run(
         trainable=model.trainable,
         callbacks=callbacks,
@@ -200,7 +201,8 @@ def predict(
     outputs = []
     with run, _evaluating(model):
         for batch in run.predict(itertools.islice(batches.epoch(0), steps)):
-            output = mapped(_result, model.forward(batch.x))
+            with placement.explaining(batch.x):
+                output = mapped(_result, model.forward(batch.x))
             logs = functools.partial(Logs, {"outputs": output})
             run.report(logs, steps=1, samples=sample_count(output))
             outputs.append(output)
@@ -212,7 +214,7 @@ def train_on_batch(
 ) -> dict[str, float]:
     """Train on one batch and return its metrics."""
     weights = ClassWeights.of(class_weight)
-    batch = on_device(data, model.device)
+    batch = model.placement.of(data)
     step = step_of(model)
     step.begin_epoch()
     with _fitting(model):
@@ -224,7 +226,7 @@ def test_on_batch(model: Model, data: Batch) -> dict[str, float]:
     """Return the metrics of one batch."""
     objectives = model.require_compiled()
     forward, scores = ForwardPass(model, objectives), Scores(objectives)
-    batch = on_device(data, model.device)
+    batch = model.placement.of(data)
     with _evaluating(model):
         scores.add(batch, forward(batch))
     return dict(scores.logs())
@@ -232,7 +234,7 @@ def test_on_batch(model: Model, data: Batch) -> dict[str, float]:
 
 def predict_on_batch(model: Model, x: Any) -> Any:
     """Return the outputs for one batch."""
-    batch = on_device(Batch(x, None, None), model.device)
+    batch = model.placement.of(Batch(x, None, None))
     with _evaluating(model):
         return mapped(_result, model.forward(batch.x))
 
@@ -290,14 +292,13 @@ def _validation_batches(model: Model, data: Any, batch_size: int | None) -> Batc
         batch_size=batch_size,
         shuffle=False,
         steps=None,
-        device=model.device,
+        placement=model.placement,
     )
 
 
 def _result(output: torch.Tensor) -> np.ndarray[Any, Any]:
     """Return an output as an array; half precision as float32, which NumPy can compute with."""
-    half = output.dtype in (torch.bfloat16, torch.float16)
-    return to_array(output.float() if half else output)
+    return to_array(widened(output))
 
 
 def _concatenated(outputs: list[Any]) -> Any:

@@ -48,6 +48,7 @@ class ForwardPass:
 
     def __init__(self, model: Model, objectives: Objectives) -> None:
         self.heads = objectives.heads
+        self._model = model
         self._forward: Callable[[Any], Any] = model.forward
         self._losses = [head.loss for head in self.heads]
         self._shortcut: _Shortcut | None = None
@@ -65,8 +66,12 @@ class ForwardPass:
         shortcut = self._shortcut
         if shortcut is not None and shortcut.is_watched:
             shortcut = None
-        outputs = self._forward(batch.x) if shortcut is None else shortcut.logits(batch.x)
-        if not self._checked:
+        forward = self._forward if shortcut is None else shortcut.logits
+        if self._checked:
+            outputs = forward(batch.x)
+        else:
+            with self._model.placement.explaining(batch.x):
+                outputs = forward(batch.x)
             self._checked = True
             if shortcut is not None and not shortcut.fits(outputs):
                 outputs, shortcut, self._shortcut = shortcut.activation(outputs), None, None

@@ -9,8 +9,7 @@ from torch import nn
 
 from callboard._core.batches import Batch
 from callboard._core.graph import Graph
-from callboard._core.nested import mapped
-from callboard.torch.arrays import to_array, to_tensor
+from callboard.torch.arrays import to_array
 from callboard.torch.distributed import unwrapped
 from callboard.torch.graph import recorded_graph
 from callboard.torch.profiling import ChromeTrace, profiler
@@ -64,8 +63,8 @@ class TorchInspection:
 
 
 def inputs_of(model: Model, batch: Any) -> Any:
-    """Return the inputs of a batch, which stand first in it, on the model's device."""
+    """Return the inputs of a batch, which stand first in it, as the module takes them."""
     if isinstance(batch, list) and batch and isinstance(batch[0], Batch):
         batch = batch[0]  # the batches of one execution
     x = batch[0] if isinstance(batch, list | tuple) else batch
-    return mapped(lambda value: to_tensor(value).to(model.device), x)
+    return model.placement.of(Batch(x, None, None)).x

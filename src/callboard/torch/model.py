@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from callboard._core.batches import Batch
-from callboard._core.errors import ConfigurationError, DataError, RunStateError
+from callboard._core.errors import ConfigurationError, RunStateError
 from callboard._core.history import History
+from callboard._core.model_files import ModelFiles
 from callboard.torch import fitting
 from callboard.torch.compiled import CompiledStep
 from callboard.torch.modes import in_mode
 from callboard.torch.objectives import Objectives
 from callboard.torch.optimizers import Optimizer, resolve_optimizer
+from callboard.torch.placement import Placement
 from callboard.torch.settings import Settings
 from callboard.torch.steps import TrainStep
 from callboard.torch.summary import summary_of
@@ -28,14 +27,19 @@ from callboard.torch.trainable import TorchTrainable
 __all__ = ["Model"]
 
 
-class Model:
+_COMPUTED_IN = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class Model(ModelFiles):
     """A torch module with Keras's training methods.
 
     The module is used as it is: it may be trained, saved and changed by other code too. Everything
     this class does not have itself (layers, ``parameters()``) is the module's.
 
     Args:
-        module: The module. Batches are moved to the device its parameters are on.
+        module: The module. Batches are moved to the device its parameters are on; arrays of floats
+            and bytes become the type of its first floating parameter, ints stay. Tensors that a
+            ``Dataset`` or ``DataLoader`` of yours yields stay of their type.
 
     Attributes:
         module: The module.
@@ -55,6 +59,8 @@ class Model:
 
     Source: Keras 3.15 ``keras.Model``.
     """
+
+    trainable: TorchTrainable
 
     def __init__(self, module: nn.Module) -> None:
         if isinstance(module, type) or not isinstance(module, nn.Module):
@@ -99,6 +105,22 @@ class Model:
         """Where the module's first parameter or buffer lies; the CPU if it has none."""
         tensors = itertools.chain(self.module.parameters(), self.module.buffers())
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the module's first floating parameter or buffer, which its inputs get.
+
+        Of several types it is the first one's; types that layers cannot compute in, such as
+        float8, do not count. Torch's default type if there is none.
+        """
+        tensors = itertools.chain(self.module.parameters(), self.module.buffers())
+        found = (tensor.dtype for tensor in tensors if tensor.dtype in _COMPUTED_IN)
+        return next(found, torch.get_default_dtype())
+
+    @property
+    def placement(self) -> Placement:
+        """Where the module takes its inputs, and of which floating type."""
+        return Placement(self.device, self.dtype)
 
     def forward(self, x: Any) -> Any:
         """Call the module, in the mode it is in: a tuple or list of inputs is several arguments."""
@@ -359,51 +381,6 @@ class Model:
         """
         return fitting.default_train_step(self, batch)
 
-    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Save weights and the optimizer's state, durably and whole.
-
-        Args:
-            filepath: Path ending in ``.h5`` or ``.pt``; ``.weights.h5`` and ``.safetensors`` have
-                weights only. Parent folders are made.
-            overwrite: Replace a file that is there; if False, that is an error.
-
-        Raises:
-            UnknownNameError: For another suffix.
-            OSError: If the file cannot be written; the one before it is still whole.
-        """
-        self._save(filepath, overwrite=overwrite, weights_only=False)
-
-    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Save the weights, durably and whole; arguments and errors as ``save``."""
-        self._save(filepath, overwrite=overwrite, weights_only=True)
-
-    def load(self, filepath: str | os.PathLike[str]) -> None:
-        """Load weights, and the optimizer's state if the file has it and the model is compiled.
-
-        Raises:
-            FileFormatError: If the file is damaged or of another format.
-            DataError: If it is of another model; then nothing is changed.
-            OSError: If it cannot be read.
-        """
-        self.trainable.load(Path(filepath), weights_only=False)
-
-    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
-        """Load weights, whatever else is in the file; errors as ``load``."""
-        self.trainable.load(Path(filepath), weights_only=True)
-
-    def get_weights(self) -> list[np.ndarray[Any, Any]]:
-        """Return copies of all weights and buffers, in the order of ``state_dict()``."""
-        return list(self.trainable.weights().values())
-
-    def set_weights(self, weights: Sequence[np.ndarray[Any, Any]]) -> None:
-        """Write weights and buffers back, in the order of ``get_weights()``.
-
-        Raises:
-            DataError: If their number or shapes differ; then nothing is changed.
-        """
-        names = list(self.trainable.weights())
-        self.trainable.set_weights(dict(_numbered(names, weights)))
-
     def summary(
         self,
         print_fn: Callable[[str], object] = print,
@@ -417,16 +394,6 @@ class Model:
             inputs: A batch of inputs; then the layers' output shapes are shown too.
         """
         print_fn(summary_of(self, inputs))
-
-    def _save(
-        self, filepath: str | os.PathLike[str], *, overwrite: bool, weights_only: bool
-    ) -> None:
-        path = Path(filepath)
-        if path.exists() and not overwrite:
-            raise FileExistsError(
-                f"{str(path)!r} is there already; pass overwrite=True to replace it"
-            )
-        self.trainable.save(path, weights_only=weights_only)
 
     def _flat(self, logs: Mapping[str, float]) -> float | list[float]:
         values = [logs[name] for name in self.require_compiled().names if name in logs]
@@ -453,11 +420,3 @@ class Model:
                 "the model is not compiled; call model.compile(optimizer=..., loss=...) first"
             )
         return self.objectives
-
-
-def _numbered(
-    names: Sequence[str], weights: Sequence[np.ndarray[Any, Any]]
-) -> Iterable[tuple[str, np.ndarray[Any, Any]]]:
-    if len(names) != len(weights):
-        raise DataError(f"the model has {len(names)} weights and buffers; got {len(weights)}")
-    return zip(names, weights, strict=True)

@@ -13,6 +13,7 @@ from callboard._core.batches import Batch
 from callboard._core.errors import DataError
 from callboard._core.logs import Logs, Mean
 from callboard._core.samples import sample_count
+from callboard.torch.arrays import widened
 from callboard.torch.forward import Outcome
 from callboard.torch.metrics import MeanMetric, Metric, results_of
 from callboard.torch.objectives import Head, Objectives
@@ -93,7 +94,7 @@ class Scores:
                 for total, loss in zip(self._losses, losses, strict=True)
             ]
         else:
-            self._losses = [loss.float() * samples for loss in losses]
+            self._losses = [widened(loss) * samples for loss in losses]
         self._samples += samples
 
     def state_dict(self) -> dict[str, Any]:

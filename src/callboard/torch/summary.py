@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from callboard._core.nested import mapped
+from callboard._core.batches import Batch
 from callboard.torch.activations import recorded_activations
-from callboard.torch.arrays import to_tensor
 
 if TYPE_CHECKING:
     from callboard.torch.model import Model
@@ -25,7 +24,7 @@ def summary_of(model: Model, inputs: Any = None) -> str:
     """
     shapes: dict[str, str] = {}
     if inputs is not None:
-        x = mapped(lambda value: to_tensor(value).to(model.device), inputs)
+        x = model.placement.of(Batch(inputs, None, None)).x
         outputs = recorded_activations(model.module, lambda: model.forward(x))
         shapes = {name: str(tuple(output.shape)) for name, output in outputs.items()}
     rows = [

@@ -46,6 +46,8 @@ def factors_of(states: list[State], group: Mapping[str, Any], steps: int) -> Ten
         return torch.ones(len(states), steps, 2)
     beta1, beta2 = group["betas"]
     number = torch.stack(done).unsqueeze(1) + torch.arange(1, steps + 1, device=done[0].device)
+    if any(value.dtype is torch.float64 for state in states for value in state.values()):
+        number = number.double()
     # 1 - beta**number, which in float32 would lose most of its digits for a beta close to 1.
     first, second = (
         -torch.expm1(number * (math.log(beta) if beta else -math.inf)) for beta in (beta1, beta2)

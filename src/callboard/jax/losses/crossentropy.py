@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from callboard._core.errors import ConfigurationError
+from callboard._core.objective_arguments import fraction
 from callboard.jax.losses.loss import (
     EPSILON,
     Activation,
@@ -170,7 +171,7 @@ class BinaryCrossentropy(Classification):
         name: str = "binary_crossentropy",
     ) -> None:
         super().__init__(name, reduction, from_logits=from_logits, axis=axis)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = fraction(label_smoothing, "label_smoothing")
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """Return ``binary_crossentropy``."""
@@ -207,7 +208,7 @@ class CategoricalCrossentropy(Classification):
         name: str = "categorical_crossentropy",
     ) -> None:
         super().__init__(name, reduction, from_logits=from_logits, axis=axis)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = fraction(label_smoothing, "label_smoothing")
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """Return ``categorical_crossentropy``."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from callboard._core.objective_arguments import fraction
 from callboard.jax.losses.crossentropy import (
     Classification,
     binary_values,
@@ -137,7 +138,7 @@ class BinaryFocalCrossentropy(Classification):
         self.apply_class_balancing = apply_class_balancing
         self.alpha = alpha
         self.gamma = gamma
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = fraction(label_smoothing, "label_smoothing")
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """Return ``binary_focal_crossentropy``."""
@@ -187,7 +188,7 @@ class CategoricalFocalCrossentropy(Classification):
         super().__init__(name, reduction, from_logits=from_logits, axis=axis)
         self.alpha = alpha
         self.gamma = gamma
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = fraction(label_smoothing, "label_smoothing")
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """Return ``categorical_focal_crossentropy``."""

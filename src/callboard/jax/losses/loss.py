@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
-from callboard._core.errors import ConfigurationError, DataError, UnknownNameError
 from callboard._core.names import snake_case
+from callboard._core.objective_arguments import (
+    EPSILON,
+    REDUCTIONS,
+    Activation,
+    Reduction,
+    check_reduction,
+    same_shape,
+    weight_shape,
+)
 
 __all__ = [
     "EPSILON",
@@ -25,18 +33,6 @@ __all__ = [
     "same_shape",
     "weights_like",
 ]
-
-Activation = Literal["softmax", "sigmoid"]
-Reduction = Literal["sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none"]
-
-REDUCTIONS: tuple[str, ...] = (
-    "sum_over_batch_size",
-    "sum",
-    "mean",
-    "mean_with_sample_weight",
-    "none",
-)
-EPSILON = 1e-7  # Keras's ``epsilon()``: probabilities stay this far from 0 and 1
 
 _HALF = (jnp.dtype(jnp.float16), jnp.dtype(jnp.bfloat16))
 
@@ -77,10 +73,8 @@ class Loss(ABC):
     def __init__(
         self, name: str | None = None, reduction: Reduction | None = "sum_over_batch_size"
     ) -> None:
-        if reduction is not None and reduction not in REDUCTIONS:
-            raise UnknownNameError("reduction", reduction, REDUCTIONS)
+        self.reduction: Reduction = check_reduction(reduction)
         self.name = name or snake_case(type(self).__name__)
-        self.reduction: Reduction = reduction or "none"
 
     @abstractmethod
     def call(self, y_true: Array, y_pred: Array) -> Array:
@@ -168,23 +162,7 @@ def weights_like(values: Array, sample_weight: Any) -> Array:
         ConfigurationError: If there are no values per sample.
     """
     weight: Array = jnp.asarray(sample_weight, dtype=values.dtype)
-    if values.ndim == 0 and weight.ndim > 0:
-        raise ConfigurationError(
-            "sample weights need a loss or metric with one value for each sample, and this one "
-            "gives a single value for the batch; return values of shape (batch,) from it, or "
-            "train without sample weights"
-        )
-    if weight.ndim == values.ndim + 1 and weight.shape[-1] == 1:
-        weight = weight.squeeze(-1)
-    shape = (*weight.shape, *(1 for _ in range(values.ndim - weight.ndim)))
-    if len(shape) > values.ndim or any(
-        given not in (1, wanted) for given, wanted in zip(shape, values.shape, strict=True)
-    ):
-        raise DataError(
-            f"sample weights of shape {tuple(weight.shape)} do not fit values of shape "
-            f"{tuple(values.shape)}; give one weight for each sample, shape {(*values.shape[:1],)}"
-        )
-    return weight.reshape(shape)
+    return weight.reshape(weight_shape(weight.shape, values.shape))
 
 
 def floating(y_pred: Any) -> Array:
@@ -218,17 +196,6 @@ def aligned(y_true: Any, y_pred: Any) -> tuple[Array, Array]:
     y_pred = floating(y_pred)
     y_true = jnp.asarray(y_true, dtype=y_pred.dtype)
     return same_shape(*same_rank(y_true, y_pred))
-
-
-def same_shape(y_true: Array, y_pred: Array) -> tuple[Array, Array]:
-    """Return both as they are, or raise DataError if their shapes differ."""
-    if y_true.shape != y_pred.shape:
-        raise DataError(
-            f"y_true has shape {tuple(y_true.shape)} and y_pred {tuple(y_pred.shape)}; this loss "
-            "or metric compares them element by element, so they must be equal. For class "
-            "numbers as targets use a sparse_categorical_ one"
-        )
-    return y_true, y_pred
 
 
 def elementwise(y_true: Any, y_pred: Any) -> tuple[Array, Array]:

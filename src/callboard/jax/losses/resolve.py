@@ -2,80 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any
+from typing import cast
 
-from callboard._core.errors import ConfigurationError, UnknownNameError
-from callboard._core.names import snake_case
-from callboard.jax.losses.adapted import CrossentropyByShape, FunctionLoss, OptaxLoss
-from callboard.jax.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy
-from callboard.jax.losses.focal import BinaryFocalCrossentropy, CategoricalFocalCrossentropy
-from callboard.jax.losses.loss import Loss
-from callboard.jax.losses.margin import CategoricalHinge, Hinge, SquaredHinge
-from callboard.jax.losses.regression import (
-    Huber,
-    LogCosh,
-    MeanAbsoluteError,
-    MeanAbsolutePercentageError,
-    MeanSquaredError,
-    MeanSquaredLogarithmicError,
-    Poisson,
+from callboard._core.objective_names import LossKinds, losses_by_name
+from callboard.jax.losses import (
+    crossentropy,
+    focal,
+    margin,
+    regression,
+    similarity,
+    sparse_crossentropy,
 )
-from callboard.jax.losses.similarity import CosineSimilarity, Dice, KLDivergence, Tversky
-from callboard.jax.losses.sparse_crossentropy import SparseCategoricalCrossentropy
+from callboard.jax.losses.adapted import CrossentropyByShape, FunctionLoss, OptaxLoss
+from callboard.jax.losses.loss import Loss
 
 __all__ = ["NAMES", "resolve_loss"]
 
-_CLASSES: tuple[Callable[[], Loss], ...] = (
-    BinaryCrossentropy,
-    BinaryFocalCrossentropy,
-    CategoricalCrossentropy,
-    CategoricalFocalCrossentropy,
-    CategoricalHinge,
-    CosineSimilarity,
-    Dice,
-    Hinge,
-    Huber,
-    KLDivergence,
-    LogCosh,
-    MeanAbsoluteError,
-    MeanAbsolutePercentageError,
-    MeanSquaredError,
-    MeanSquaredLogarithmicError,
-    Poisson,
-    SparseCategoricalCrossentropy,
-    SquaredHinge,
-    Tversky,
+NAMES: dict[str, type[Loss]] = losses_by_name(
+    (crossentropy, focal, margin, regression, similarity, sparse_crossentropy)
 )
-_ALIASES: dict[str, Callable[[], Loss]] = {
-    "bce": BinaryCrossentropy,
-    "kld": KLDivergence,
-    "mae": MeanAbsoluteError,
-    "mape": MeanAbsolutePercentageError,
-    "mse": MeanSquaredError,
-    "msle": MeanSquaredLogarithmicError,
-}
+_KINDS = LossKinds(
+    base=Loss,
+    names=NAMES,
+    by_shape=CrossentropyByShape,
+    of_function=FunctionLoss,
+    others="a loss of optax",
+)
 
 
-def _function_name(class_name: str) -> str:
-    return "kl_divergence" if class_name == "KLDivergence" else snake_case(class_name)
-
-
-def _names() -> dict[str, Callable[[], Loss]]:
-    names: dict[str, Callable[[], Loss]] = {}
-    for make in _CLASSES:
-        class_name = str(getattr(make, "__name__", ""))
-        names[class_name] = names[_function_name(class_name)] = make
-    for alias, make in _ALIASES.items():
-        names[alias] = names[alias.upper()] = make
-    return names
-
-
-NAMES = _names()
-
-
-def resolve_loss(identifier: Any) -> Loss:
+def resolve_loss(identifier: object) -> Loss:
     """Return the loss that is meant by what was given to ``compile``.
 
     Args:
@@ -93,31 +48,7 @@ def resolve_loss(identifier: Any) -> Loss:
         >>> resolve_loss("mse").name, resolve_loss(optax.losses.l2_loss).name
         ('mean_squared_error', 'l2_loss')
     """
-    if isinstance(identifier, str):
-        return _named(identifier)
-    if isinstance(identifier, Loss):
-        return identifier
-    if inspect.isclass(identifier):
-        name = identifier.__name__
-        raise ConfigurationError(f"loss={name} is a class; call it to make a loss: loss={name}()")
     module = str(getattr(identifier, "__module__", ""))
-    if module == "optax" or module.startswith("optax."):
+    if callable(identifier) and (module == "optax" or module.startswith("optax.")):
         return OptaxLoss(identifier)
-    if callable(identifier):
-        return FunctionLoss(identifier)
-    raise ConfigurationError(
-        f"loss must be a name, a Loss, a loss of optax or a function of (y_true, y_pred); "
-        f"got {identifier!r}"
-    )
-
-
-def _named(name: str) -> Loss:
-    if name.lower() in ("crossentropy", "ce"):
-        return CrossentropyByShape()
-    if name not in NAMES:
-        raise UnknownNameError("loss", name, NAMES)
-    loss = NAMES[name]()
-    if name == "huber":
-        # The one function whose class goes by another name in logs.
-        loss.name = name
-    return loss
+    return cast("Loss", _KINDS.resolve(identifier))

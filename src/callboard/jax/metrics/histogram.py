@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from callboard.jax.losses.loss import EPSILON
+from callboard._core.objective_arguments import EPSILON
 from callboard.jax.metrics.decisions import decisions
 
-__all__ = ["Counts", "Histogram", "spaced"]
+__all__ = ["Counts", "Histogram"]
 
 
 class Counts(NamedTuple):
@@ -100,9 +100,3 @@ class Histogram:
         # Keras's rounding for evenly spaced thresholds, so that ties fall to the same side.
         bucket = jnp.ceil(jnp.clip(score, 0.0, 1.0) * (len(self.thresholds) - 1)).astype(jnp.int32)
         return jnp.maximum(bucket, 1) if self._includes_zero else bucket
-
-
-def spaced(number: int, lowest: float, highest: float) -> list[float]:
-    """Return thresholds evenly spaced between 0 and 1, the outermost ones as given."""
-    inner = [(i + 1) * 1.0 / (number - 1) for i in range(number - 2)]
-    return [lowest, *inner, highest]

@@ -9,8 +9,9 @@ from jax import Array
 
 from callboard._core.errors import ConfigurationError
 from callboard._core.monitor import Mode
+from callboard._core.objective_arguments import fraction, spaced
 from callboard.jax.metrics.decisions import ratio
-from callboard.jax.metrics.histogram import Counts, Histogram, spaced
+from callboard.jax.metrics.histogram import Counts, Histogram
 from callboard.jax.metrics.metric import Metric, Result
 
 __all__ = [
@@ -31,11 +32,9 @@ class _PointOnCurve(Metric):
         self, least: float, what: str, num_thresholds: int, class_id: int | None, name: str | None
     ) -> None:
         super().__init__(name)
-        if not 0 <= least <= 1:
-            raise ConfigurationError(f"{what} must be between 0 and 1; got {least!r}")
         if num_thresholds < 1:
             raise ConfigurationError(f"num_thresholds must be at least 1; got {num_thresholds!r}")
-        self._least = least
+        self._least = fraction(least, what)
         self.num_thresholds = num_thresholds
         self.class_id = class_id
         single = num_thresholds == 1

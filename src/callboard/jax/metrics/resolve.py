@@ -2,91 +2,54 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from typing import cast
 
-from callboard._core.errors import ConfigurationError, UnknownNameError
-from callboard._core.monitor import Mode
-from callboard._core.names import snake_case
+from callboard._core.objective_names import MetricKinds, metrics_by_name
 from callboard.jax import losses
 from callboard.jax.losses.loss import Loss
 from callboard.jax.metrics import (
     accuracy,
+    auc,
     confusion,
     f_score,
     iou,
     operating_point,
     probabilistic,
+    r2_score,
     regression,
 )
 from callboard.jax.metrics.accuracy import AccuracyByShape
 from callboard.jax.metrics.adapted import LossMetric
-from callboard.jax.metrics.auc import AUC
 from callboard.jax.metrics.mean import Mean, MeanMetricWrapper, Sum
 from callboard.jax.metrics.metric import Metric
-from callboard.jax.metrics.r2_score import R2Score
 
 __all__ = ["NAMES", "resolve_metric"]
 
-_CLASSES: tuple[type[Metric], ...] = (
-    accuracy.Accuracy,
-    accuracy.BinaryAccuracy,
-    accuracy.CategoricalAccuracy,
-    accuracy.SparseCategoricalAccuracy,
-    accuracy.SparseTopKCategoricalAccuracy,
-    accuracy.TopKCategoricalAccuracy,
-    AUC,
-    confusion.FalseNegatives,
-    confusion.FalsePositives,
-    confusion.Precision,
-    confusion.Recall,
-    confusion.TrueNegatives,
-    confusion.TruePositives,
-    f_score.F1Score,
-    f_score.FBetaScore,
-    iou.BinaryIoU,
-    iou.IoU,
-    iou.MeanIoU,
-    iou.OneHotIoU,
-    iou.OneHotMeanIoU,
-    operating_point.PrecisionAtRecall,
-    operating_point.RecallAtPrecision,
-    operating_point.SensitivityAtSpecificity,
-    operating_point.SpecificityAtSensitivity,
-    probabilistic.BinaryCrossentropy,
-    probabilistic.CategoricalCrossentropy,
-    probabilistic.CategoricalHinge,
-    probabilistic.Hinge,
-    probabilistic.KLDivergence,
-    probabilistic.Poisson,
-    probabilistic.SparseCategoricalCrossentropy,
-    probabilistic.SquaredHinge,
-    R2Score,
-    regression.ConcordanceCorrelation,
-    regression.CosineSimilarity,
-    regression.LogCoshError,
-    regression.MeanAbsoluteError,
-    regression.MeanAbsolutePercentageError,
-    regression.MeanSquaredError,
-    regression.MeanSquaredLogarithmicError,
-    regression.PearsonCorrelation,
-    regression.RootMeanSquaredError,
+NAMES: dict[str, type[Metric]] = metrics_by_name(
+    (
+        accuracy,
+        auc,
+        confusion,
+        f_score,
+        iou,
+        operating_point,
+        probabilistic,
+        r2_score,
+        regression,
+    )
 )
-_ALIASES: dict[str, type[Metric]] = {
-    "bce": probabilistic.BinaryCrossentropy,
-    "mae": regression.MeanAbsoluteError,
-    "mape": regression.MeanAbsolutePercentageError,
-    "mse": regression.MeanSquaredError,
-    "msle": regression.MeanSquaredLogarithmicError,
-}
-NAMES: dict[str, type[Metric]] = {
-    **{kind.__name__: kind for kind in _CLASSES},
-    **{snake_case(kind.__name__): kind for kind in _CLASSES},
-    **_ALIASES,
-    **{alias.upper(): kind for alias, kind in _ALIASES.items()},
-}
-_LOWER_IS_BETTER = frozenset(
-    value for name, value in vars(losses).items() if name in losses.__all__ and name.islower()
+_KINDS = MetricKinds(
+    base=Metric,
+    names=NAMES,
+    by_shape=AccuracyByShape,
+    of_values=(Mean, Sum),
+    loss=Loss,
+    of_loss=LossMetric,
+    of_function=MeanMetricWrapper,
+    errors=frozenset(
+        value for name, value in vars(losses).items() if name in losses.__all__ and name.islower()
+    ),
+    package="callboard.jax.metrics",
 )
 
 
@@ -111,55 +74,4 @@ def resolve_metric(identifier: object) -> Metric:
         >>> [resolve_metric(name).name for name in ("accuracy", "mse", "AUC")]
         ['accuracy', 'mse', 'AUC']
     """
-    if isinstance(identifier, str):
-        return _named(identifier)
-    if inspect.isclass(identifier):
-        return _instance(identifier)
-    if isinstance(identifier, Mean | Sum):
-        raise ConfigurationError(
-            f"{type(identifier).__name__} averages values that it is given, not targets and "
-            "predictions; pass a function fn(y_true, y_pred), or subclass MeanMetric"
-        )
-    if isinstance(identifier, Metric):
-        return identifier
-    if isinstance(identifier, Loss):
-        return LossMetric(identifier)
-    if callable(getattr(identifier, "update_state", None)):
-        raise ConfigurationError(
-            f"{type(identifier).__module__}.{type(identifier).__name__} is a metric of another "
-            "framework; use the one of the same name in callboard.jax.metrics"
-        )
-    if callable(identifier):
-        return MeanMetricWrapper(identifier, direction=_direction(identifier))
-    raise ConfigurationError(
-        f"a metric must be a name, a Metric or a function of (y_true, y_pred); got {identifier!r}"
-    )
-
-
-def _named(name: str) -> Metric:
-    if name.lower() in ("accuracy", "acc"):
-        return AccuracyByShape(name)
-    if name not in NAMES:
-        raise UnknownNameError("metric", name, [*NAMES, "accuracy", "acc"])
-    metric = _instance(NAMES[name])
-    metric.name = name
-    return metric
-
-
-def _instance(kind: type) -> Metric:
-    name = kind.__name__
-    if not issubclass(kind, Metric):
-        raise ConfigurationError(f"{name} is a class; call it to make a metric: {name}(...)")
-    parameters = list(inspect.signature(kind).parameters.values())
-    needed = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    if needed:
-        arguments = ", ".join(f"{argument}=..." for argument in needed)
-        raise ConfigurationError(f"{name} needs arguments; pass {name}({arguments})")
-    return resolve_metric(kind())
-
-
-def _direction(function: Callable[..., object]) -> Mode | None:
-    try:
-        return "min" if function in _LOWER_IS_BETTER else None
-    except TypeError:  # an object that cannot be hashed is none of our functions
-        return None
+    return cast("Metric", _KINDS.resolve(identifier))

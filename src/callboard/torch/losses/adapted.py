@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from callboard._core.errors import ConfigurationError, DataError
 from callboard._core.names import snake_case
 from callboard.torch.losses.crossentropy import BinaryCrossentropy, CategoricalCrossentropy
-from callboard.torch.losses.loss import Loss, reduced, same_shape
+from callboard.torch.losses.loss import Loss, of_one_type, reduced, same_shape
 from callboard.torch.losses.sparse_crossentropy import SparseCategoricalCrossentropy
 
 __all__ = ["CrossentropyByShape", "FunctionLoss", "ModuleLoss", "is_binary", "is_sparse"]
@@ -75,11 +75,13 @@ class ModuleLoss(Loss):
                 "has no attribute 'reduction' to ask for them; give it one that accepts 'none', "
                 "or train without sample weights"
             )
+        y_true, y_pred = of_one_type(y_true, y_pred)
         values: Tensor = self._unreduced(y_pred, self._target(y_true, y_pred))
         return values.flatten(1).sum(1) if self._by_batch and values.ndim > 1 else values
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return what the module itself gives, reduced to one number."""
+        y_true, y_pred = of_one_type(y_true, y_pred)
         value: Tensor = self.module(y_pred, self._target(y_true, y_pred))
         return value.mean() if value.ndim else value
 
@@ -140,7 +142,7 @@ class FunctionLoss(Loss):
         Raises:
             DataError: If that is not a tensor.
         """
-        values = self._function(y_true, y_pred)
+        values = self._function(*of_one_type(y_true, y_pred))
         if not isinstance(values, Tensor):
             raise DataError(
                 f"the loss function {self.name!r} must return a tensor of shape (batch,) or (); "

@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
 
 from callboard._core.errors import ConfigurationError
+from callboard._core.objective_arguments import fraction
 from callboard.torch.losses.loss import (
     EPSILON,
     Activation,
@@ -177,7 +178,7 @@ class BinaryCrossentropy(Classification):
         name: str = "binary_crossentropy",
     ) -> None:
         super().__init__(name, reduction, from_logits=from_logits, axis=axis)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = fraction(label_smoothing, "label_smoothing")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return ``binary_crossentropy``."""
@@ -222,7 +223,7 @@ class CategoricalCrossentropy(Classification):
         name: str = "categorical_crossentropy",
     ) -> None:
         super().__init__(name, reduction, from_logits=from_logits, axis=axis)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = fraction(label_smoothing, "label_smoothing")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return ``categorical_crossentropy``."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from callboard._core.objective_arguments import fraction
 from callboard.torch.losses.crossentropy import (
     Classification,
     binary_values,
@@ -135,7 +136,7 @@ class BinaryFocalCrossentropy(Classification):
         self.apply_class_balancing = apply_class_balancing
         self.alpha = alpha
         self.gamma = gamma
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = fraction(label_smoothing, "label_smoothing")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return ``binary_focal_crossentropy``."""
@@ -185,7 +186,7 @@ class CategoricalFocalCrossentropy(Classification):
         super().__init__(name, reduction, from_logits=from_logits, axis=axis)
         self.alpha = alpha
         self.gamma = gamma
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = fraction(label_smoothing, "label_smoothing")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return ``categorical_focal_crossentropy``."""

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from callboard._core.errors import ConfigurationError, DataError, UnknownNameError
 from callboard._core.names import snake_case
+from callboard._core.objective_arguments import (
+    EPSILON,
+    REDUCTIONS,
+    Activation,
+    Reduction,
+    check_reduction,
+    same_shape,
+    weight_shape,
+)
+from callboard.torch.arrays import widened
 
 __all__ = [
     "EPSILON",
@@ -20,25 +29,12 @@ __all__ = [
     "aligned",
     "elementwise",
     "floating",
+    "of_one_type",
     "reduced",
     "same_rank",
     "same_shape",
     "weights_like",
 ]
-
-Activation = Literal["softmax", "sigmoid"]
-Reduction = Literal["sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none"]
-
-REDUCTIONS: tuple[str, ...] = (
-    "sum_over_batch_size",
-    "sum",
-    "mean",
-    "mean_with_sample_weight",
-    "none",
-)
-EPSILON = 1e-7  # Keras's ``epsilon()``: probabilities stay this far from 0 and 1
-
-_HALF = (torch.float16, torch.bfloat16)
 
 
 class Loss(ABC):
@@ -77,10 +73,8 @@ class Loss(ABC):
     def __init__(
         self, name: str | None = None, reduction: Reduction | None = "sum_over_batch_size"
     ) -> None:
-        if reduction is not None and reduction not in REDUCTIONS:
-            raise UnknownNameError("reduction", reduction, REDUCTIONS)
+        self.reduction: Reduction = check_reduction(reduction)
         self.name = name or snake_case(type(self).__name__)
-        self.reduction: Reduction = reduction or "none"
 
     @abstractmethod
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -168,31 +162,26 @@ def weights_like(values: Tensor, sample_weight: Any) -> Tensor:
         ConfigurationError: If there are no values per sample.
     """
     weight: Tensor = torch.as_tensor(sample_weight, dtype=values.dtype, device=values.device)
-    if values.ndim == 0 and weight.ndim > 0:
-        raise ConfigurationError(
-            "sample weights need a loss or metric with one value for each sample, and this one "
-            "gives a single value for the batch; return values of shape (batch,) from it, or "
-            "train without sample weights"
-        )
-    if weight.ndim == values.ndim + 1 and weight.shape[-1] == 1:
-        weight = weight.squeeze(-1)
-    shape = (*weight.shape, *(1 for _ in range(values.ndim - weight.ndim)))
-    if len(shape) > values.ndim or any(
-        given not in (1, wanted) for given, wanted in zip(shape, values.shape, strict=True)
-    ):
-        raise DataError(
-            f"sample weights of shape {tuple(weight.shape)} do not fit values of shape "
-            f"{tuple(values.shape)}; give one weight for each sample, shape {(*values.shape[:1],)}"
-        )
-    return weight.reshape(shape)
+    return weight.reshape(weight_shape(weight.shape, values.shape))
 
 
 def floating(y_pred: Any) -> Tensor:
     """Return predictions as a tensor of at least float32."""
     tensor: Tensor = y_pred if isinstance(y_pred, Tensor) else torch.as_tensor(y_pred)
-    if tensor.dtype in _HALF or not tensor.is_floating_point():
-        return tensor.float()
-    return tensor
+    return widened(tensor) if tensor.is_floating_point() else tensor.float()
+
+
+def of_one_type(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    """Return predictions of at least float32, and floating targets of their type.
+
+    For functions of other makes, which need not take several types. Class numbers stay.
+    """
+    if not isinstance(y_pred, Tensor) or not y_pred.is_floating_point():
+        return y_true, y_pred
+    y_pred = widened(y_pred)
+    if isinstance(y_true, Tensor) and y_true.is_floating_point():
+        y_true = y_true.to(y_pred.dtype)
+    return y_true, y_pred
 
 
 def same_rank(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,17 +207,6 @@ def aligned(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     y_pred = floating(y_pred)
     y_true = torch.as_tensor(y_true, dtype=y_pred.dtype)
     return same_shape(*same_rank(y_true, y_pred))
-
-
-def same_shape(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both as they are, or raise DataError if their shapes differ."""
-    if y_true.shape != y_pred.shape:
-        raise DataError(
-            f"y_true has shape {tuple(y_true.shape)} and y_pred {tuple(y_pred.shape)}; this loss "
-            "or metric compares them element by element, so they must be equal. For class "
-            "numbers as targets use a sparse_categorical_ one"
-        )
-    return y_true, y_pred
 
 
 def elementwise(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:

@@ -8,11 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from callboard._core.errors import ConfigurationError, DataError, UnknownNameError
+from callboard._core.errors import DataError
 from callboard._core.monitor import Mode
-from callboard.torch.losses.loss import EPSILON, floating
+from callboard._core.objective_arguments import curve_thresholds, one_of
+from callboard.torch.losses.loss import floating
 from callboard.torch.metrics.decisions import ratio
-from callboard.torch.metrics.histogram import Counts, Histogram, spaced
+from callboard.torch.metrics.histogram import Counts, Histogram
 from callboard.torch.metrics.metric import Metric, Result
 
 __all__ = ["AUC"]
@@ -61,8 +62,8 @@ class AUC(Metric):
         from_logits: bool = False,  # noqa: FBT001, FBT002 - Keras's signature
     ) -> None:
         super().__init__(name)
-        self.curve = _one_of(curve.upper(), "curve", ("ROC", "PR", "PRGAIN"))
-        self.summation_method = _one_of(
+        self.curve = one_of(curve.upper(), "curve", ("ROC", "PR", "PRGAIN"))
+        self.summation_method = one_of(
             summation_method.lower(),
             "summation_method",
             ("interpolation", "minoring", "majoring"),
@@ -71,7 +72,7 @@ class AUC(Metric):
         self.num_labels = num_labels
         self.label_weights = None if label_weights is None else torch.tensor(label_weights)
         self.from_logits = from_logits
-        self._buckets = Histogram(_auc_thresholds(num_thresholds, thresholds))
+        self._buckets = Histogram(curve_thresholds(num_thresholds, thresholds))
         self.num_thresholds = len(self._buckets.thresholds)
         self.add_state("histogram")
 
@@ -120,22 +121,6 @@ class AUC(Metric):
             return area.mean()
         weight = self.label_weights.to(area)
         return ratio((area * weight).sum(), weight.sum())
-
-
-def _auc_thresholds(number: int, given: Sequence[float] | None) -> list[float]:
-    if given is not None:
-        if not all(0 <= threshold <= 1 for threshold in given):
-            raise ConfigurationError(f"thresholds must be between 0 and 1; got {given!r}")
-        return [-EPSILON, *sorted(given), 1.0 + EPSILON]
-    if isinstance(number, bool) or not isinstance(number, int) or number < 2:
-        raise ConfigurationError(f"num_thresholds must be a whole number > 1; got {number!r}")
-    return spaced(number, -EPSILON, 1.0 + EPSILON)
-
-
-def _one_of(given: str, kind: str, allowed: Sequence[str]) -> str:
-    if given not in allowed:
-        raise UnknownNameError(kind, given, allowed)
-    return given
 
 
 def _curve(curve: str, counts: Counts) -> tuple[Tensor, Tensor]:

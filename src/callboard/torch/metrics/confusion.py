@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from callboard._core.errors import ConfigurationError
 from callboard._core.monitor import Mode
+from callboard._core.objective_arguments import decision_thresholds
 from callboard.torch.metrics.decisions import NEVER, decisions, ratio
 from callboard.torch.metrics.metric import Metric, Result
 
@@ -44,7 +44,7 @@ class _Counts(Metric):
     ) -> None:
         super().__init__(name)
         default = 0.5 if top_k is None else NEVER
-        self.thresholds = _thresholds(thresholds, default)
+        self.thresholds = decision_thresholds(thresholds, default)
         self.top_k = top_k
         self.class_id = class_id
         self._cuts = torch.tensor(self.thresholds)
@@ -80,15 +80,6 @@ class _Counts(Metric):
 
     def _single(self, values: Tensor) -> Tensor:
         return values[0] if len(self.thresholds) == 1 else values
-
-
-def _thresholds(given: float | Sequence[float] | None, default: float) -> list[float]:
-    if given is None:
-        return [default]
-    thresholds = [given] if isinstance(given, int | float) else list(given)
-    if not thresholds or not all(0 <= threshold <= 1 for threshold in thresholds):
-        raise ConfigurationError(f"thresholds must be between 0 and 1; got {given!r}")
-    return [float(threshold) for threshold in thresholds]
 
 
 class TruePositives(_Counts):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from callboard._core.errors import ConfigurationError, DataError, UnknownNameError
+from callboard._core.errors import ConfigurationError, DataError
 from callboard._core.monitor import Mode
+from callboard._core.objective_arguments import Average, check_average
 from callboard.torch.losses.loss import EPSILON, aligned, weights_like
 from callboard.torch.metrics.metric import Metric, Result
 
 __all__ = ["F1Score", "FBetaScore"]
-
-Average = Literal["micro", "macro", "weighted"]
 
 
 class FBetaScore(Metric):
@@ -55,8 +52,7 @@ class FBetaScore(Metric):
         name: str = "fbeta_score",
     ) -> None:
         super().__init__(name)
-        if average not in (None, "micro", "macro", "weighted"):
-            raise UnknownNameError("average", average, ["micro", "macro", "weighted"])
+        check_average(average)
         if not beta > 0:
             raise ConfigurationError(f"beta must be greater than 0; got {beta!r}")
         if threshold is not None and not 0 < threshold <= 1:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from callboard.torch.losses.loss import EPSILON
+from callboard._core.objective_arguments import EPSILON
 from callboard.torch.metrics.decisions import decisions
 
-__all__ = ["Counts", "Histogram", "spaced"]
+__all__ = ["Counts", "Histogram"]
 
 
 class Counts(NamedTuple):
@@ -102,9 +102,3 @@ class Histogram:
         # Keras's rounding for evenly spaced thresholds, so that ties fall to the same side.
         bucket = torch.ceil(score.clamp(0.0, 1.0) * (len(self.thresholds) - 1)).long()
         return bucket.clamp(min=1) if self._includes_zero else bucket
-
-
-def spaced(number: int, lowest: float, highest: float) -> list[float]:
-    """Return thresholds evenly spaced between 0 and 1, the outermost ones as given."""
-    inner = [(i + 1) * 1.0 / (number - 1) for i in range(number - 2)]
-    return [lowest, *inner, highest]

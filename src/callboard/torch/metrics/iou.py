@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from callboard._core.errors import ConfigurationError, DataError
+from callboard._core.errors import DataError
 from callboard._core.monitor import Mode
+from callboard._core.objective_arguments import check_class_ids
 from callboard.torch.losses.loss import EPSILON, weights_like
 from callboard.torch.metrics.metric import Metric, Result
 
@@ -33,11 +34,7 @@ class _ConfusionMatrix(Metric):
         axis: int = -1,
     ) -> None:
         super().__init__(name)
-        outside = [number for number in target_class_ids if not 0 <= number < num_classes]
-        if outside:
-            raise ConfigurationError(
-                f"target_class_ids must be from 0 to {num_classes - 1}; got {outside}"
-            )
+        check_class_ids(target_class_ids, num_classes)
         self.num_classes = num_classes
         self.target_class_ids = list(target_class_ids)
         self.ignore_class = ignore_class

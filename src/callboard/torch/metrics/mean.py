@@ -12,12 +12,11 @@ from torch import Tensor
 from callboard._core.errors import DataError
 from callboard._core.monitor import Mode
 from callboard._core.names import snake_case
-from callboard.torch.losses.loss import weights_like
+from callboard.torch.arrays import widened
+from callboard.torch.losses.loss import of_one_type, weights_like
 from callboard.torch.metrics.metric import Metric, Result
 
 __all__ = ["Mean", "MeanMetric", "MeanMetricWrapper", "Sum", "sum_and_count"]
-
-_HALF = (torch.float16, torch.bfloat16)
 
 
 def sum_and_count(
@@ -38,8 +37,7 @@ def sum_and_count(
         >>> sum_and_count(torch.tensor([1.0, 4.0]), torch.tensor([3.0, 1.0]))
         (tensor(7.), tensor(4.))
     """
-    if values.dtype in _HALF:
-        values = values.float()
+    values = widened(values)
     samples = values.shape[0] if values.ndim else 1
     if sample_weight is None:
         total = values.sum()
@@ -120,10 +118,9 @@ class Sum(Metric):
         self, values: Tensor | float, sample_weight: Tensor | float | None = None
     ) -> None:
         """Add values of any shape, each times the weight of its sample."""
-        values = torch.as_tensor(values)
-        if values.dtype in _HALF or (sample_weight is not None and not values.is_floating_point()):
-            values = values.float()
+        values = widened(torch.as_tensor(values))
         if sample_weight is not None:
+            values = values if values.is_floating_point() else values.float()
             values = values * weights_like(values, sample_weight)
         self.accumulate(total=values.sum())
 
@@ -239,7 +236,7 @@ class MeanMetricWrapper(MeanMetric):
         Raises:
             DataError: If that is not a tensor of shape () or (batch, ...).
         """
-        values = self._fn(y_true, y_pred, **self._kwargs)
+        values = self._fn(*of_one_type(y_true, y_pred), **self._kwargs)
         samples = y_pred.shape[0] if y_pred.ndim else 1
         if not isinstance(values, Tensor) or (values.ndim and values.shape[0] != samples):
             shape = getattr(values, "shape", None)

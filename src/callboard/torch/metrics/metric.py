@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from callboard._core.errors import DataError
-from callboard._core.monitor import Mode
-from callboard._core.names import snake_case
+from callboard._core import metric as core
 
 __all__ = ["Metric", "Result", "results_of"]
 
 Result = Tensor | float
 
 
-class Metric(ABC):
+class Metric(core.Metric):
     """A number that sums up many batches. Its state stays on the device of the data.
 
     Subclass it with ``update_state`` and ``result``; declare the state with ``add_state`` and add
@@ -51,23 +48,6 @@ class Metric(ABC):
     Source: Keras 3.15 ``keras.metrics.Metric``; ``add_state`` instead of ``add_variable``.
     """
 
-    direction: Mode | None = None
-
-    def __init__(self, name: str | None = None) -> None:
-        self.name = name or snake_case(type(self).__name__)
-        self._initial: dict[str, Result] = {}
-
-    def add_state(self, name: str, initial: Result = 0) -> None:
-        """Declare the attribute ``name`` as part of the state.
-
-        Args:
-            name: The attribute.
-            initial: Its value before the first batch. The number 0 takes the shape, type and
-                device of the first amount that is added to it.
-        """
-        self._initial[name] = initial
-        setattr(self, name, initial)
-
     def accumulate(self, **amounts: Result) -> None:
         """Add to parts of the state, without gradients and not in place."""
         for name, amount in amounts.items():
@@ -78,43 +58,9 @@ class Metric(ABC):
                     state = state.to(amount.device)
             setattr(self, name, state + amount)
 
-    @abstractmethod
-    def update_state(self, *args: Any, **kwargs: Any) -> None:
-        """Add a batch: ``update_state(y_true, y_pred, sample_weight=None)``.
-
-        Some metrics take other arguments (:class:`Mean` takes values), therefore any are allowed.
-        """
-
-    @abstractmethod
-    def result(self) -> Any:
-        """Return the metric of all batches so far: a 0-d tensor, a number or a dict of them."""
-
-    def reset_state(self) -> None:
-        """Forget all batches."""
-        for name, initial in self._initial.items():
-            setattr(self, name, initial)
-
-    def directions(self) -> dict[str, Mode | None]:
-        """Return for each name in the logs whether lower or higher is better."""
-        return {self.name: self.direction}
-
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state by name. The tensors are not changed by later batches."""
         return {name: torch.as_tensor(getattr(self, name)) for name in self._initial}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from ``state_dict()``.
-
-        Raises:
-            DataError: If the names are not those of this metric's state.
-        """
-        if set(state) != set(self._initial):
-            raise DataError(
-                f"the state of the metric {self.name!r} has the parts {sorted(self._initial)}; "
-                f"got {sorted(state)}. It was saved by another metric"
-            )
-        for name in self._initial:
-            setattr(self, name, state[name])
 
     def full_state(self) -> dict[str, Any]:
         """Return the state with the types it has: a number that is no tensor yet stays one."""
@@ -125,14 +71,6 @@ class Metric(ABC):
     def restore_full(self, state: Mapping[str, Any]) -> None:
         """Continue from ``full_state()``."""
         self.load_state_dict(state)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Add a batch and return the result so far."""
-        self.update_state(*args, **kwargs)
-        return self.result()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r}>"
 
 
 def results_of(metric: Metric) -> dict[str, Result]:
@@ -148,14 +86,4 @@ def results_of(metric: Metric) -> dict[str, Result]:
         >>> results_of(mean)
         {'speed': tensor(1.5000)}
     """
-    result = metric.result()
-    results = result if isinstance(result, Mapping) else {metric.name: result}
-    for name, value in results.items():
-        shape = tuple(getattr(value, "shape", ()))
-        if shape or not isinstance(value, Tensor | int | float):
-            what = f"has shape {shape}" if shape else f"is a {type(value).__name__}"
-            raise DataError(
-                f"the result of the metric {name!r} {what}, and logs hold single numbers; ask for "
-                "one (average='macro', a single threshold), or return one from result()"
-            )
-    return dict(results)
+    return core.single_numbers(metric, Tensor)
