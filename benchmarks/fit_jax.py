@@ -9,6 +9,7 @@ import contextlib
 import functools
 import io
 import os
+import statistics
 import tempfile
 import warnings
 from pathlib import Path
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from measure import interleaved, machine, show
+from measure import interleaved, machine
 
 import callboard
 from callboard import callbacks
@@ -189,6 +190,13 @@ def eight_callbacks(folder, library, **of_saver):
     ]
 
 
+AIMS = [
+    ("`Model.fit`, eight callbacks", "`Model.fit`"),
+    ("`Model.fit`, `steps_per_execution=50`", "loop by hand, scan of 50"),
+    ("the same, eight callbacks", "`Model.fit`, `steps_per_execution=50`"),
+]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DEMO_DATA)
@@ -202,10 +210,10 @@ def main():
         eight = functools.partial(eight_callbacks, folder, callbacks)
         contenders = {
             "loop by hand": by_hand(*data),
+            "`Model.fit`": by_fit(*data),
+            "`Model.fit`, eight callbacks": by_fit(*data, eight=eight),
             "loop by hand, scan of 50": by_hand(*data, per_call=50),
-            "Model.fit": by_fit(*data),
-            "Model.fit, eight callbacks": by_fit(*data, eight=eight),
-            "Model.fit, 50 steps per execution": by_fit(*data, steps_per_execution=50),
+            "`Model.fit`, `steps_per_execution=50`": by_fit(*data, steps_per_execution=50),
             "the same, eight callbacks": by_fit(*data, eight=eight, steps_per_execution=50),
         }
         if options.keras:
@@ -215,11 +223,23 @@ def main():
             of_keras = functools.partial(eight_callbacks, folder / "keras", keras.callbacks)
             contenders["Keras on JAX, its eight callbacks"] = by_keras(*data, of_keras)
         seconds = interleaved(contenders, options.repetitions)
-    show(f"fit on JAX; {machine()}", seconds, "loop by hand")
-    pair = {name: times for name, times in seconds.items() if "50" in name or "same" in name}
-    show("the same times, against the scan", pair, "loop by hand, scan of 50")
-    pair = {name: times for name, times in seconds.items() if name.endswith(("fit", "callbacks"))}
-    show("the same times, against Model.fit without callbacks", pair, "Model.fit")
+    print(f"fit on JAX; {machine()}, load {os.getloadavg()[0]:.1f}")
+    print_table(seconds)
+
+
+def print_table(seconds):
+    """Print the table of docs/performance.md, and what is aimed at."""
+    first = seconds["loop by hand"]
+    print("\n| | fastest | speed by it | median ratio |\n|---|---|---|---|")
+    for name, times in seconds.items():
+        print(f"| {name} | {min(times):.2f} s | {ratios(first, times)} |")
+    for name, other in AIMS:
+        print(f"| {name}, against {other} | | {ratios(seconds[other], seconds[name])} |")
+
+
+def ratios(reference, times):
+    by_round = [a / b for a, b in zip(reference, times, strict=True)]
+    return f"{min(reference) / min(times):.2f}x | {statistics.median(by_round):.2f}x"
 
 
 if __name__ == "__main__":

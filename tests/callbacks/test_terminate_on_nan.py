@@ -57,6 +57,22 @@ def test_where_reading_waits_for_a_device_every_32nd_batch_is_looked_at(capsys):
     assert capsys.readouterr().out == MESSAGE.format(32)
 
 
+def test_where_bad_updates_are_rejected_in_any_case_no_look_waits_for_the_latest_one(capsys):
+    class Guarded(ScriptedModel):
+        synchronous = False
+
+        def guard(self, *, gradients):
+            return True
+
+    model = Guarded()
+    model.rejected = "loss: nan"
+    losses = [1.0, math.nan, *[1.0] * 98]
+    assert play(losses, TerminateOnNaN(), model).progress.step == 65
+    assert play(losses[:40], TerminateOnNaN(), model).progress.step == 40  # at the epoch's end
+    assert play(losses, TerminateOnNaN(check_freq=8), model).progress.step == 1
+    assert capsys.readouterr().out == "".join(map(MESSAGE.format, (64, 39, 0)))
+
+
 def test_an_update_that_was_rejected_is_named(capsys):
     model = ScriptedModel()
     model.rejected = "gradient of 'dense.weight'"

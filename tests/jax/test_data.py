@@ -1,10 +1,9 @@
-import jax
 import numpy as np
 import pytest
 
 from callboard import ConfigurationError, DataError
-from callboard._core.batches import Batch, nothing
-from callboard.jax.data import as_arrays, batches_of, executions_of, placed_ahead, split_off
+from callboard._core.batches import Batch
+from callboard.jax.data import as_arrays, batches_of, split_off
 
 X = np.arange(20.0).reshape(10, 2)
 Y = np.arange(10)
@@ -36,33 +35,6 @@ def test_the_order_is_a_function_of_seed_and_epoch_and_goes_on_in_the_middle():
     assert np.concatenate([b.y for b in resumed.epoch(0, 1)]).tolist() == orders[0][4:]
     with pytest.raises(DataError, match="had 10 samples in batches of 4, and this one has 10 in"):
         made(batch_size=5).load_state_dict(made().state_dict())
-
-
-def test_executions_have_an_axis_for_their_steps():
-    found = list(executions_of(made(), 0, 0, 2, nothing))
-    assert [(e.steps, e.samples, e.stacked) for e in found] == [(2, 8, True), (1, 2, False)]
-    assert found[0].batches[0].x.shape == (2, 4, 2)
-    assert found[0].first().y.tolist() == [0, 1, 2, 3]
-    loader = [(X[:4], Y[:4]), (X[4:8], Y[4:8]), (X[8:], Y[8:]), (X[:4], Y[:4])]
-    found = list(executions_of(made(loader, None), 0, 0, 2, nothing))
-    assert [(e.steps, e.samples, e.stacked) for e in found] == [(2, 8, True), (2, 6, False)]
-    assert [batch.y.tolist() for batch in found[1].batches] == [[8, 9], [0, 1, 2, 3]]
-
-
-def test_the_next_execution_is_placed_before_this_one_is_trained_on():
-    taken = []
-
-    def executions():
-        for execution in executions_of(made(), 0, 0, 1, nothing):
-            taken.append(len(taken))
-            yield execution
-
-    placed = placed_ahead(executions())
-    first = next(placed)
-    assert taken == [0, 1]
-    assert isinstance(first.batches[0].x, jax.Array)
-    assert [e.samples for e in placed] == [4, 2]
-    assert list(placed_ahead(iter(()))) == []
 
 
 def test_other_data_passes_through():

@@ -80,3 +80,34 @@ def test_a_weak_type_and_a_committed_placement_stay():
     changed = with_values(state, {"free": np.zeros(2, "f4"), "put": np.zeros(2, "f4")})
     assert not changed["free"].committed
     assert changed["put"].committed
+
+
+def test_a_structure_is_walked_through_once(monkeypatch):
+    state = {"params": {"w": jnp.ones(2)}, "once": jnp.int32(0)}
+    assert [leaf.role for leaf in leaves_of(state)] == ["rest", "weights"]
+    monkeypatch.setattr("callboard.jax.leaves._walk", None)
+    later = {"params": {"w": jnp.zeros(2)}, "once": jnp.int32(3)}
+    assert [leaf.value.tolist() for leaf in leaves_of(later)] == [3, [0.0, 0.0]]
+    changed = with_values(later, {"once": 5})
+    assert int(changed["once"]) == 5
+    assert changed["params"]["w"] is later["params"]["w"]
+
+
+def test_the_roles_go_by_the_types_and_not_by_the_structure_alone():
+    assert [leaf.role for leaf in leaves_of({"a": jnp.ones(2)})] == ["weights"]
+    assert [leaf.role for leaf in leaves_of({"a": jax.random.key(0)})] == ["rest"]
+    assert leaves_of({"a": "a text"}) == []
+
+
+def test_what_cannot_be_compared_is_walked_through_every_time():
+    class Holder:
+        pass
+
+    jax.tree_util.register_pytree_with_keys(
+        Holder,
+        lambda h: (((jax.tree_util.GetAttrKey("w"), h.w),), {"not": ["hashable"]}),
+        lambda _, children: children[0],
+    )
+    holder = Holder()
+    holder.w = jnp.ones(2)
+    assert [leaf.name for leaf in leaves_of(holder)] == ["w"]

@@ -106,6 +106,19 @@ def test_arrays_of_the_user_are_not_given_away():
     assert params["w"].tolist() == [[0.0, 0.0]] * 4
 
 
+def test_a_step_is_given_the_state_and_logs_are_sums_on_the_device_that_stay():
+    model, kept = made(), []
+    listen = LambdaCallback(on_train_batch_end=lambda _, logs: kept.append(logs))
+    model.build(X)
+    before = model.state
+    model.fit(X, Y, batch_size=8, callbacks=[listen], verbose=0)
+    assert all(array.is_deleted() for array in jax.tree.leaves((before.params, before.opt_state)))
+    sums = [logs.unread["loss"].total for logs in kept]
+    assert all(isinstance(total, jax.Array) for total in sums)
+    assert all(np.isfinite(logs["loss"]) for logs in kept)  # none of them was given away
+    assert kept[-1]["loss"] == model.history.history["loss"][0]
+
+
 def compilations(caplog):
     return [r.message for r in caplog.records if r.message.startswith("Compiling jit(step")]
 

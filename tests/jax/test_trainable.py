@@ -137,11 +137,6 @@ def test_updates_of_a_loop_of_ones_own_are_not_guarded():
     trainable.unguard()
 
 
-def test_averages_are_a_part_of_the_state():
-    with pytest.raises(UnsupportedError, match=r"optax.incremental_update"):
-        made().averages(0.99)
-
-
 def test_kernels_of_equinox_have_their_outputs_first_and_those_of_flax_do_not():
     net = eqx.nn.Linear(2, 1, key=jax.random.key(0))
     assert Model(net).trainable.inspection.outputs_first

@@ -140,10 +140,6 @@ class Callback:
             "in; give the attribute another name"
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out run and model: a copy takes part in no run yet."""
-        return {name: own for name, own in vars(self).items() if name not in ("_run", "_model")}
-
     def set_run(self, run: Run | None) -> None:
         """Take part in a run, called before everything else; with None, the run is over.
 

@@ -36,8 +36,9 @@ class SwapEMAWeights(Callback):
             the next.
         momentum: Keep averages with this momentum, 0 <= momentum < 1: after every update of the
             optimizer, ``average = momentum * average + (1 - momentum) * weight``. For optimizers
-            that keep none, as those of PyTorch. With ``steps_per_execution`` and ``jit_compile``
-            several updates count as one, with the momentum's power.
+            that keep none, as those of PyTorch and optax. Several steps that are compiled as one
+            (``steps_per_execution``) count as one update, with the momentum's power. In a loop of
+            your own on JAX (``Run(state=...)``) average in your step.
         averages: A ``torch.optim.swa_utils.AveragedModel`` that your loop updates. Pass it to
             ``Run(stateful=...)`` too, so that it is saved with the run.
 

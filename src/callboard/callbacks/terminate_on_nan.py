@@ -27,7 +27,8 @@ class TerminateOnNaN(Callback):
         raise_error: Raise NonFiniteError instead of stopping in order.
         gradients: Look at the gradients too, which can overflow with a finite loss.
         check_freq: Batches from one look to the next. By default every batch where that costs no
-            wait for a device, else every 32nd; a bad update is rejected on the device in any case.
+            wait for a device, else every 32nd; and where no update is applied without a look at its
+            loss, at the losses up to the look before, which are known by then.
 
     Raises:
         NonFiniteError: With ``raise_error``, at the first look after a bad batch.
@@ -62,12 +63,18 @@ class TerminateOnNaN(Callback):
         self._next_look = 0
         self._losses_are_seen = False
         self._found = False
+        self._lags = False
+        self._earlier: Logs | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin to guard the updates."""
         trainable = self.run.trainable
         self._losses_are_seen = trainable.guard(gradients=self.gradients)
         self._every = self.check_freq or (1 if trainable.synchronous else 32)
+        # The loss says nothing of gradients that overflow, so it cannot be asked in their place.
+        waits = not (self.check_freq or trainable.synchronous)
+        self._lags = waits and self._losses_are_seen and not self.gradients
+        self._earlier = None
         self._next_look = 0
         self._found = False
 
@@ -76,11 +83,16 @@ class TerminateOnNaN(Callback):
         if batch < self._next_look:
             return
         self._next_look = batch + self._every
+        if self._lags:
+            earlier, self._earlier = self._earlier, logs
+            if earlier is None or _is_finite(earlier):
+                return
         self._look(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Look once more, so that no epoch ends with a bad loss unseen."""
         self._next_look = 0
+        self._earlier = None
         if not self.run.stopping:
             self._look(self.run.progress.batch - 1, logs)
 
@@ -89,11 +101,9 @@ class TerminateOnNaN(Callback):
         if not bad and self._losses_are_seen:
             return
         if not bad:
-            # NaN and infinity survive summation, so the running mean shows any of the epoch's.
-            loss = None if logs is None else logs.get("loss")
-            if not isinstance(loss, float) or math.isfinite(loss):
+            if logs is None or _is_finite(logs):
                 return
-            bad = f"loss: {loss}"
+            bad = f"loss: {logs['loss']}"
         if self._found:  # by another thread, in a batch that came in between
             return
         self._found = True
@@ -118,3 +128,9 @@ class TerminateOnNaN(Callback):
         """Let every update through again."""
         if self._run is not None:
             self._run.trainable.unguard()
+
+
+def _is_finite(logs: Logs) -> bool:
+    """Say whether the loss was finite so far: in the running mean, NaN and infinity stay."""
+    loss = logs.get("loss")
+    return not isinstance(loss, float) or math.isfinite(loss)

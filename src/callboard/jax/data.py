@@ -1,10 +1,10 @@
-"""What ``fit`` is given, as batches of NumPy arrays, several at a time."""
+"""What ``fit`` is given, as batches of NumPy arrays."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,43 +21,20 @@ from callboard._core.batches import (
     positive,
 )
 from callboard._core.errors import ConfigurationError, DataError
-from callboard._core.fit_arguments import chunks
 from callboard._core.nested import leaves, mapped
 
 __all__ = [
     "ArrayBatches",
-    "Execution",
+    "arrays_of",
     "as_arrays",
     "batches_of",
-    "executions_of",
-    "placed_ahead",
+    "part_of",
+    "rows_of",
     "split_off",
 ]
 
 # Rows gathered at a time: a few large gathers cost less than one for every batch.
 _BLOCK_ROWS = 2048
-
-
-class Execution(NamedTuple):
-    """What is trained on between two calls of the batch hooks.
-
-    Attributes:
-        batches: The batches, one after the other; or one whose arrays have an axis more in front,
-            the steps, if there are several of one size.
-        steps: How many they are.
-        samples: How many samples.
-        stacked: Whether the arrays have that axis.
-    """
-
-    batches: tuple[Batch, ...]
-    steps: int
-    samples: int
-    stacked: bool
-
-    def first(self) -> Batch:
-        """Return the first of the batches."""
-        first = self.batches[0]
-        return jax.tree.map(lambda a: a[0], first) if self.stacked else first
 
 
 class ArrayBatches:
@@ -108,8 +85,8 @@ class ArrayBatches:
         """Yield the batches of an epoch, gathered a block at a time."""
         size = self.batch_size
         for block in self.blocks(epoch, skip, max(_BLOCK_ROWS // size, 1), ready):
-            for start in range(0, _rows(block), size):
-                yield _part(block, start, start + size)
+            for start in range(0, rows_of(block), size):
+                yield part_of(block, start, start + size)
 
     def blocks(self, epoch: int, skip: int, steps: int, ready: Ready = nothing) -> Iterator[Batch]:
         """Yield the data of an epoch, so many steps at a time, as one batch."""
@@ -118,20 +95,6 @@ class ArrayBatches:
         rows = steps * self.batch_size
         for start in range(skip * self.batch_size, self.samples, rows):
             yield self._block(order, start, min(start + rows, self.samples))
-
-    def executions(
-        self, epoch: int, skip: int, steps: int, ready: Ready = nothing
-    ) -> Iterator[Execution]:
-        """Yield the batches of an epoch so many at a time, those of one size as one array."""
-        for block in self.blocks(epoch, skip, steps, ready):
-            rows, size = _rows(block), self.batch_size
-            full = rows // size
-            if full == steps:
-                batch = Batch(*(mapped(lambda a: _in_steps(a, steps), part) for part in block))
-                yield Execution((batch,), steps, rows, stacked=True)
-            else:
-                found = tuple(_part(block, start, start + size) for start in range(0, rows, size))
-                yield Execution(found, len(found), rows, stacked=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seed: with the epoch it says the order."""
@@ -170,55 +133,6 @@ class ArrayBatches:
         )
 
 
-def executions_of(
-    batches: Batches, epoch: int, skip: int, steps: int, ready: Ready
-) -> Iterator[Execution]:
-    """Yield the batches of an epoch so many at a time, on the device where that is another one."""
-    found = _executions(batches, epoch, skip, steps, ready)
-    if jax.default_backend() == "cpu":  # the arrays are where they are used
-        return found
-    if isinstance(batches, ArrayBatches):
-        return placed_ahead(found)
-    return map(_placed, found)  # a loader's position is that of the batch that is trained on
-
-
-def placed_ahead(executions: Iterator[Execution]) -> Iterator[Execution]:
-    """Yield executions on the device; the next one is sent there before this one is trained on."""
-    following = next(executions, None)
-    following = None if following is None else _placed(following)
-    while following is not None:
-        current = following
-        fetched = next(executions, None)
-        following = None if fetched is None else _placed(fetched)
-        yield current
-
-
-def _placed(execution: Execution) -> Execution:
-    return execution._replace(batches=jax.device_put(execution.batches))
-
-
-def _executions(
-    batches: Batches, epoch: int, skip: int, steps: int, ready: Ready
-) -> Iterator[Execution]:
-    if steps == 1:
-        for batch in batches.epoch(epoch, skip, ready):
-            yield Execution((batch,), 1, _rows(batch), stacked=False)
-    elif isinstance(batches, ArrayBatches):
-        yield from batches.executions(epoch, skip, steps, ready)
-    else:
-        for chunk in chunks(batches.epoch(epoch, skip, ready), steps):
-            yield _stacked(chunk, steps)
-
-
-def _stacked(chunk: list[Batch], steps: int) -> Execution:
-    samples = sum(map(_rows, chunk))
-    shapes = {tuple((leaf.shape, leaf.dtype) for leaf in leaves(batch)) for batch in chunk}
-    if len(chunk) < steps or len(shapes) > 1:
-        return Execution(tuple(chunk), len(chunk), samples, stacked=False)
-    batch = jax.tree.map(lambda *parts: np.stack(parts), *chunk)
-    return Execution((batch,), steps, samples, stacked=True)
-
-
 def batches_of(
     x: Any,
     y: Any = None,
@@ -228,8 +142,11 @@ def batches_of(
     shuffle: bool,
     steps: int | None,
     seed: int = 0,
+    check_size: Callable[[int], None] | None = None,
 ) -> Batches:
     """Return the batches of whatever ``fit``, ``evaluate`` or ``predict`` was given.
+
+    Batches of arrays have the size that ``check_size`` does not object to.
 
     Raises:
         DataError: If there is no data, or it does not fit together.
@@ -241,6 +158,8 @@ def batches_of(
     if steps is not None:
         positive(steps, "steps_per_epoch")
     if _is_arrays(x):
+        if check_size is not None:
+            check_size(size)
         arrays = ArrayBatches(x, y, sample_weight, batch_size=size, shuffle=shuffle, seed=seed)
         return arrays if steps is None else LimitedBatches(arrays, steps)
     if y is not None or sample_weight is not None:
@@ -277,7 +196,7 @@ def split_off(data: Batch, fraction: float) -> tuple[Batch, Batch]:
             f"validation_split={fraction} of {samples} samples leaves nothing to train on, or "
             "nothing to validate on"
         )
-    return _part(arrays, 0, at), _part(arrays, at, samples)
+    return part_of(arrays, 0, at), part_of(arrays, at, samples)
 
 
 def as_arrays(batch: Batch) -> Batch:
@@ -324,17 +243,15 @@ def _input(array: Any) -> Any:
     return array.astype(np.float32) if array.dtype == np.uint8 else _narrowed(array)
 
 
-def _part(batch: Batch, start: int, end: int) -> Batch:
+def part_of(batch: Batch, start: int, end: int) -> Batch:
+    """Return some of the samples of a batch."""
     if all(part is None or hasattr(part, "shape") for part in batch):
         return Batch(*[None if part is None else part[start:end] for part in batch])
     return Batch(*(mapped(lambda a: a[start:end], part) for part in batch))
 
 
-def _in_steps(array: Any, steps: int) -> Any:
-    return array.reshape(steps, -1, *array.shape[1:])
-
-
-def _rows(batch: Batch) -> int:
+def rows_of(batch: Batch) -> int:
+    """Return the samples of a batch."""
     first = next(leaves(batch.x))
     return int(first.shape[0]) if first.ndim else 1
 

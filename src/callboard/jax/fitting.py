@@ -28,13 +28,8 @@ from callboard._core.run import Run
 from callboard._core.samples import sample_count
 from callboard.jax.arrays import to_array
 from callboard.jax.class_weights import ClassWeights
-from callboard.jax.data import (
-    Execution,
-    as_arrays,
-    batches_of,
-    executions_of,
-    split_off,
-)
+from callboard.jax.data import as_arrays, batches_of, split_off
+from callboard.jax.executions import Execution, executions_of
 
 if TYPE_CHECKING:
     from callboard.jax.model import Model
@@ -69,13 +64,18 @@ def fit(
     weights = ClassWeights.of(class_weight)
     seed = model.draw_seed() if shuffle else 0
     batches = batches_of(
-        *data, batch_size=batch_size, shuffle=shuffle, steps=steps_per_epoch, seed=seed
+        *data,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        steps=steps_per_epoch,
+        seed=seed,
+        check_size=model.placement.check_size,
     )
     validation = None
     if validation_data is not None:
         if validation_batch_size is not None:
             batch_size = positive(validation_batch_size, "validation_batch_size")
-        validation = _validation_batches(validation_data, batch_size)
+        validation = _unshuffled(model, validation_parts(validation_data), batch_size)
     is_due = validation_schedule(validation_freq)
     check_limit(validation_steps, "validation_steps")
     _build(model, batches)
@@ -98,7 +98,7 @@ def fit(
     weighed = batches if weights is None else _Weighed(batches, weights)
 
     def epoch_data(epoch: int, done: int) -> Iterable[Execution]:
-        return executions_of(weighed, epoch, done, size, run.data_is_ready)
+        return executions_of(weighed, epoch, done, size, run.data_is_ready, model.placement)
 
     def train_on(execution: Execution) -> None:
         samples = step(execution)
@@ -133,7 +133,7 @@ def evaluate(
     """Return the metrics on data; the arguments are those of ``Model.evaluate``."""
     model.require_compiled()
     check_limit(steps, "steps")
-    batches = batches_of(*data, batch_size=batch_size, shuffle=False, steps=None)
+    batches = _unshuffled(model, data, batch_size)
     _build(model, batches)
     run = Run(
         trainable=model.trainable,
@@ -159,7 +159,7 @@ def predict(
 ) -> Any:
     """Return the outputs for data; the arguments are those of ``Model.predict``."""
     check_limit(steps, "steps")
-    batches = batches_of(x, batch_size=batch_size, shuffle=False, steps=None)
+    batches = _unshuffled(model, (x,), batch_size)
     _build(model, batches)
     run = Run(
         trainable=model.trainable,
@@ -170,7 +170,8 @@ def predict(
     )
     outputs = []
     with run:
-        for batch in run.predict(itertools.islice(batches.epoch(0), steps)):
+        placed = map(model.placement.placing(), itertools.islice(batches.epoch(0), steps))
+        for batch in run.predict(placed):
             output = mapped(result_of, model.forward(batch.x))
             logs = functools.partial(Logs, {"outputs": output})
             run.report(logs, steps=1, samples=sample_count(output))
@@ -189,6 +190,7 @@ def train_on_batch(
     step.begin_epoch()
     with _fitting(model):
         batch = batch if weights is None else weights.apply(batch)
+        batch = model.placement.placing()(batch)
         step(Execution((batch,), 1, sample_count(batch.x), stacked=False))
     return dict(step.logs())
 
@@ -199,7 +201,7 @@ def test_on_batch(model: Model, data: Batch) -> dict[str, float]:
     model.build(batch.x)
     step = model.evaluation_step
     step.begin()
-    step(batch)
+    step(model.placement.placing()(batch))
     return dict(step.logs())
 
 
@@ -239,7 +241,7 @@ def _score(model: Model, run: Run, batches: Iterator[Batch]) -> None:
     """Go through data in evaluation mode and report loss and metrics."""
     step: EvaluationStep = model.evaluation_step
     step.begin()
-    for batch in run.validate(batches):
+    for batch in run.validate(map(model.placement.placing(), batches)):
         samples = step(batch)
         run.report(step.logs, steps=1, samples=samples)
 
@@ -273,8 +275,9 @@ def _with_split(data: Batch, fraction: float, validation_data: object) -> tuple[
     return split_off(data, fraction)
 
 
-def _validation_batches(data: Any, batch_size: int | None) -> Batches:
-    return batches_of(*validation_parts(data), batch_size=batch_size, shuffle=False, steps=None)
+def _unshuffled(model: Model, parts: Iterable[Any], batch_size: int | None) -> Batches:
+    check = model.placement.check_size
+    return batches_of(*parts, batch_size=batch_size, shuffle=False, steps=None, check_size=check)
 
 
 def _concatenated(outputs: list[Any]) -> Any:

@@ -12,8 +12,9 @@ from callboard._core.graph import Graph
 from callboard._core.inspection import PlainInspection
 from callboard._core.xplane import XPlaneTrace
 from callboard.jax.activations import inputs_of, module_in, recorded_activations
-from callboard.jax.data import Execution, arrays_of
+from callboard.jax.data import arrays_of
 from callboard.jax.description import description_of
+from callboard.jax.executions import Execution
 from callboard.jax.graph import graph_of
 from callboard.jax.leaves import leaves_of, weights_of
 from callboard.jax.networks.equinox import EquinoxNetwork

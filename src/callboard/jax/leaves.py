@@ -8,7 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from jax.tree_util import keystr, tree_flatten_with_path, tree_map_with_path
+from jax.tree_util import (
+    keystr,
+    tree_flatten,
+    tree_flatten_with_path,
+    tree_map_with_path,
+    tree_unflatten,
+)
 
 from callboard._core.errors import DataError
 from callboard.jax.arrays import is_array, is_key, like
@@ -19,6 +25,11 @@ Role = Literal["weights", "optimizer", "rest"]
 
 # Names under which states keep an optimizer that is not one of optax.
 _OPTIMIZERS = frozenset({"opt_state", "optimizer", "optimizer_state"})
+
+# Where the arrays of a state are and what they are for, by its structure and their types: callbacks
+# ask several times in an epoch, and to walk through it takes ten times as long as to look it up.
+_PLACES: dict[tuple[Any, ...], list[tuple[tuple[str, ...], Role]]] = {}
+_STATES = 16  # structures that are remembered
 
 
 class Leaf(NamedTuple):
@@ -53,7 +64,14 @@ def leaves_of(state: Any) -> list[Leaf]:
         >>> [(leaf.name, leaf.role) for leaf in leaves_of(state)][1:]
         [('params.dense.w', 'weights'), ('step', 'rest')]
     """
-    return list(_walk(state, (), optimizer=False))
+    values, structure = tree_flatten(state, is_leaf=is_variable)
+    if any(map(is_variable, values)):
+        return list(_walk(state, (), optimizer=False))
+    arrays = filter(is_array, values)
+    return [
+        Leaf(path, role, array, None)
+        for (path, role), array in zip(_places(state, structure, values), arrays, strict=True)
+    ]
 
 
 def weights_of(leaves: list[Leaf]) -> dict[str, Leaf]:
@@ -76,7 +94,8 @@ def with_values(state: Any, values: Mapping[str, Any]) -> Any:
     Raises:
         DataError: If a shape or type differs; then nothing is changed.
     """
-    leaves = {leaf.name: leaf for leaf in leaves_of(state) if leaf.name in values}
+    found = leaves_of(state)
+    leaves = {leaf.name: leaf for leaf in found if leaf.name in values}
     fitted = {name: _fitted(leaf, values[name]) for name, leaf in leaves.items()}
     in_place = {name for name, leaf in leaves.items() if leaf.variable is not None}
     for name in in_place:
@@ -84,16 +103,38 @@ def with_values(state: Any, values: Mapping[str, Any]) -> Any:
     if not fitted:
         return state
 
-    def replaced(path: tuple[Any, ...], node: Any) -> Any:
-        return node if is_variable(node) else fitted.get(_joined(_texts(path)), node)
+    nodes, structure = tree_flatten(state, is_leaf=is_variable)
+    if any(map(is_variable, nodes)):
 
-    return tree_map_with_path(replaced, state, is_leaf=is_variable)
+        def replaced(path: tuple[Any, ...], node: Any) -> Any:
+            return node if is_variable(node) else fitted.get(_joined(_texts(path)), node)
+
+        return tree_map_with_path(replaced, state, is_leaf=is_variable)
+    names = (leaf.name for leaf in found)
+    return tree_unflatten(
+        structure, [fitted.get(next(names), node) if is_array(node) else node for node in nodes]
+    )
 
 
 def is_variable(node: object) -> bool:
     """Say whether a node is a variable of nnx with an array, which can be exchanged in place."""
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(node, nnx.Variable) and is_array(node.get_value())
+
+
+def _places(state: Any, structure: Any, values: list[Any]) -> list[tuple[tuple[str, ...], Role]]:
+    """Return the paths and roles of the arrays in a state without variables of nnx."""
+    kinds = (structure, *(getattr(value, "dtype", type(value)) for value in values))
+    try:
+        known = _PLACES.get(kinds)
+    except (TypeError, ValueError):  # what a module has besides its arrays may not be comparable
+        return [(leaf.path, leaf.role) for leaf in _walk(state, (), optimizer=False)]
+    if known is None:
+        known = [(leaf.path, leaf.role) for leaf in _walk(state, (), optimizer=False)]
+        if len(_PLACES) >= _STATES:
+            _PLACES.clear()
+        _PLACES[kinds] = known
+    return known
 
 
 def _walk(node: Any, above: tuple[str, ...], *, optimizer: bool) -> Iterator[Leaf]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from callboard._core.batches import Batch
@@ -15,13 +16,17 @@ from callboard._core.model_files import ModelFiles
 from callboard._core.nested import mapped
 from callboard._core.objectives import Objectives
 from callboard.jax import fitting
-from callboard.jax.data import Execution, arrays_of, as_arrays
+from callboard.jax.arrays import to_array
+from callboard.jax.averages import WeightAverages
+from callboard.jax.data import arrays_of, as_arrays
+from callboard.jax.executions import Execution
 from callboard.jax.leaves import leaves_of
 from callboard.jax.losses import resolve_loss
 from callboard.jax.metrics import resolve_metric
 from callboard.jax.networks import Network, network_of
 from callboard.jax.optimizers import Optimizer, resolve_optimizer
 from callboard.jax.optimizers.resolve import clipping, require_optax
+from callboard.jax.placement import Placement
 from callboard.jax.settings import Settings
 from callboard.jax.steps import EvaluationStep, TrainState, TrainStep
 from callboard.jax.summary import summary_of
@@ -44,6 +49,11 @@ class Model(ModelFiles):
             the first data.
         seed: Chooses the random numbers: of the order of the data, of dropout in linen, equinox
             and functions, and of linen's first parameters.
+        data_sharding: How to train on several devices at once: a ``jax.sharding.NamedSharding``
+            that shards the first axis of each batch, its samples, such as
+            ``NamedSharding(mesh, PartitionSpec("data"))`` with ``mesh = jax.make_mesh((8,),
+            ("data",))``. Parameters that are sharded over the same devices stay so; all others
+            are on each of them.
 
     Attributes:
         optimizer: The optimizer, with ``learning_rate``, after ``compile``.
@@ -53,6 +63,7 @@ class Model(ModelFiles):
 
     Raises:
         ConfigurationError: If that cannot be trained.
+        UnsupportedError: For devices of other processes.
 
     Example:
         >>> import jax.numpy as jnp
@@ -68,7 +79,15 @@ class Model(ModelFiles):
 
     trainable: JaxTrainable
 
-    def __init__(self, module: Any, params: Any = None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        module: Any,
+        params: Any = None,
+        *,
+        seed: int = 0,
+        data_sharding: jax.sharding.NamedSharding | None = None,
+    ) -> None:
+        self.placement = Placement(data_sharding)
         self.network: Network = network_of(module, params)
         self.optimizer: Optimizer | None = None
         self.history: History | None = None
@@ -196,6 +215,16 @@ class Model(ModelFiles):
         found = step.gradients(self.train_state, step.latest)
         return {leaf.name: leaf.value for leaf in leaves_of(found)}
 
+    def averages(self, momentum: float) -> WeightAverages:
+        """Return moving averages of the parameters, which follow the updates from now on.
+
+        Raises:
+            RunStateError: If the model is not compiled.
+            UnsupportedError: If its optimizer does not count.
+        """
+        self.require_compiled()
+        return WeightAverages(self, momentum)
+
     def known_metrics(self) -> dict[str, Any] | None:
         """Return the names that ``fit`` will log, each with its better direction, if known."""
         return None if self.objectives is None else self.objectives.directions
@@ -205,8 +234,10 @@ class Model(ModelFiles):
         if self._train_state is None:
             self._key, used = jax.random.split(self._key)
         else:
-            key, used = jax.random.split(jax.random.wrap_key_data(self._train_state.key))
-            self._train_state = self._train_state._replace(key=jax.random.key_data(key))
+            data = to_array(self._train_state.key)  # on one device, whatever the state lies on
+            key, used = jax.random.split(jax.random.wrap_key_data(jnp.asarray(data)))
+            data = self.placement.state(jax.random.key_data(key))
+            self._train_state = self._train_state._replace(key=data)
         return int(jax.random.randint(used, (), 0, np.iinfo(np.int32).max))
 
     def compile(
@@ -274,7 +305,8 @@ class Model(ModelFiles):
         self._train_step = self._evaluation_step = None
         if self._train_state is not None:
             opt_state = self.optimizer.wrapped.init(self._train_state.params)
-            self._train_state = self._train_state._replace(opt_state=opt_state)
+            placed = self.placement.state(opt_state)
+            self._train_state = self._train_state._replace(opt_state=placed)
 
     def fit(
         self,
@@ -417,7 +449,7 @@ class Model(ModelFiles):
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the model's outputs for one batch as NumPy arrays."""
-        batch = as_arrays(Batch(x, None, None))
+        batch = self.placement.placing()(as_arrays(Batch(x, None, None)))
         self.build(batch.x)
         return mapped(fitting.result_of, self.forward(batch.x))
 
@@ -456,10 +488,10 @@ class Model(ModelFiles):
         return self.objectives
 
     def _take_arrays(self) -> None:
-        params, rest = self.network.arrays()
+        params, rest = self.placement.state(self.network.arrays())
         opt_state = None if self.optimizer is None else self.optimizer.wrapped.init(params)
         key = jax.random.key_data(self._key)
-        self._train_state = TrainState(params, rest, opt_state, key)
+        self._train_state = self.placement.state(TrainState(params, rest, opt_state, key))
 
     def _forward(self, params: Any, rest: Any, key: jax.Array, x: Any) -> Any:
         used = jax.random.wrap_key_data(key)

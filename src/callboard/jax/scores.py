@@ -155,5 +155,5 @@ class _Deferred:
 
     def __float__(self) -> float:
         own = copy.copy(self._metric)
-        own.load_state_dict(self._state)
+        own.load_state_dict(jax.device_get(self._state))  # to where one device computes it
         return float(results_of(own)[self._name])

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from callboard._core.batches import Batch
 from callboard._core.logs import Logs
-from callboard.jax.data import Execution
+from callboard.jax.executions import Execution
 from callboard.jax.forward import Outcome, check_outputs, outcome_of, takes_probabilities
 from callboard.jax.scores import Scores, Sums
 
@@ -63,7 +63,7 @@ class TrainStep:
         self._saved: Any = None  # sums to go on with, until there are some of their shapes
         self._sums: Sums | None = None
         self._samples = 0
-        self._clear = jnp.zeros(2, jnp.float32)
+        self._clear = model.placement.state(jnp.zeros(2, jnp.float32))
         self.latest: Batch | None = None
 
     def begin_epoch(self, done: int = 0) -> None:
@@ -115,6 +115,8 @@ class TrainStep:
         )
         if trainable.guards:
             trainable.mark = mark
+        if trainable.active_averages is not None:
+            trainable.active_averages.update()
         self.latest = jax.tree.map(lambda a: a[-1], batch) if stacked else batch
 
     def _begin(self, execution: Execution) -> None:
@@ -127,9 +129,11 @@ class TrainStep:
             self._checked = True
         if self._nothing is None:
             outcome = jax.eval_shape(self._outcome, state, batch)
-            self._nothing = self._scores.begin(outcome, batch)
+            nothing = self._scores.begin(outcome, batch)
+            self._nothing = self._model.placement.state(nothing)
         if self._saved is not None:
-            self._sums, self._saved = self._scores.restored(self._nothing, self._saved), None
+            restored = self._scores.restored(self._nothing, self._saved)
+            self._sums, self._saved = self._model.placement.state(restored), None
         elif self._sums is None:
             self._sums = self._nothing
 
@@ -149,7 +153,11 @@ class TrainStep:
 
                 return jax.lax.scan(body, (state, sums, mark), batches)[0]
 
-            self._functions[wanted] = self._jitted(steps if stacked else step, donate_argnums=0)
+            self._functions[wanted] = self._jitted(
+                steps if stacked else step,
+                donate_argnums=0,
+                **self._model.placement.results(self._model.train_state),
+            )
         return self._functions[wanted]
 
     def _jitted(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -258,7 +266,8 @@ class EvaluationStep:
             self._checked = True
         if self._sums is None:
             outcome = jax.eval_shape(self._outcome, state.params, state.rest, state.key, batch)
-            self._sums = self._nothing = self._scores.begin(outcome, batch)
+            nothing = self._scores.begin(outcome, batch)
+            self._sums = self._nothing = self._model.placement.state(nothing)
         self._sums = self._add(self._sums, state.params, state.rest, state.key, batch)
         samples = int(jax.tree.leaves(batch.x)[0].shape[0])
         self._samples += samples

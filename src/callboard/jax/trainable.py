@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from callboard.jax import files
 from callboard.jax.arrays import is_key, to_array
 from callboard.jax.inspection import JaxInspection
 from callboard.jax.leaves import Leaf, leaves_of, weights_of, with_values
+
+if TYPE_CHECKING:
+    from callboard.jax.averages import WeightAverages
 
 __all__ = ["JaxTrainable", "Trained"]
 
@@ -44,6 +47,9 @@ class Trained(Protocol):
     def gradients(self) -> Mapping[str, jax.Array]:
         """Return the gradients for the latest batch."""
 
+    def averages(self, momentum: float) -> WeightAverages:
+        """Return averages of the parameters."""
+
 
 class JaxTrainable:
     """What callbacks may do to a state of JAX: :class:`callboard.Trainable` for JAX.
@@ -55,6 +61,7 @@ class JaxTrainable:
         in_use: Whether the process trains anything on JAX.
         guards: What a step has to look at before it updates: "", "loss" or "gradients".
         mark: What was not finite: an array of 1 (or 0) and the loss; None before the first step.
+        active_averages: Averages that a step has to tell of its updates, or None.
     """
 
     in_use: ClassVar[bool] = False
@@ -64,6 +71,7 @@ class JaxTrainable:
         self.model = model
         self.guards = ""
         self.mark: jax.Array | None = None
+        self.active_averages: WeightAverages | None = None
 
     @property
     def state(self) -> Any:
@@ -182,16 +190,18 @@ class JaxTrainable:
         else:
             self.load_state_dict({"weights": saved.weights, **saved.training})
 
-    def averages(self, source: Any = None) -> Any:  # noqa: ARG002 - the protocol's
-        """Say that averages are to be kept in the state.
+    def averages(self, source: Any = None) -> WeightAverages:
+        """Return averages of the parameters, which follow the updates from now on.
 
         Raises:
-            UnsupportedError: Always.
+            UnsupportedError: Without a momentum, and in a loop of the user's own.
         """
-        raise UnsupportedError(
-            "on JAX averages of the weights belong to the state that is trained: train by "
-            "Run(state=...), and update them in your step by optax.incremental_update"
-        )
+        if not isinstance(source, float):
+            raise UnsupportedError(
+                "optimizers of optax keep no averages that could be had from them; pass "
+                "SwapEMAWeights(momentum=0.99)"
+            )
+        return self.model.averages(source)
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer and the rest (random keys, counters) by name, as they are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -13,6 +13,9 @@ from callboard.jax.activations import inputs_of, module_in, recorded_activations
 from callboard.jax.leaves import leaves_of
 from callboard.jax.optimizers.optimizer import Optimizer
 from callboard.jax.trainable import JaxTrainable
+
+if TYPE_CHECKING:
+    from callboard.jax.averages import WeightAverages
 
 __all__ = ["StateView"]
 
@@ -74,6 +77,18 @@ class StateView:
                 "activations=False, or have a module of nnx or equinox in run.state"
             )
         return recorded_activations(module, inputs_of(inputs))
+
+    def averages(self, momentum: float) -> WeightAverages:  # noqa: ARG002 - the protocol's
+        """Say that averages are to be kept in the state.
+
+        Raises:
+            UnsupportedError: Always: the user's step updates the weights.
+        """
+        raise UnsupportedError(
+            "in a loop of your own on JAX averages of the weights belong to the state that is "
+            "trained: update them in your step by optax.incremental_update and validate with "
+            "them, or train by callboard.jax.Model"
+        )
 
     def gradients(self) -> Mapping[str, jax.Array]:
         """Say that gradients are not there.
