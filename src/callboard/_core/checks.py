@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import warnings
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 from callboard._core import frameworks
@@ -77,18 +79,27 @@ def _check_hooks(callback: object) -> None:
             raise ConfigurationError(
                 f"{name}.{hook} is {kind}, so calling it would not run it; make it a plain function"
             )
+        given = list(_signature(getattr(Callback, hook)).parameters.values())[1:]
+        bound = inspect.ismethod(method)
         try:
-            signature = inspect.signature(method)
+            # Of functions of classes alone: what is remembered is kept, and others hold models.
+            signature = _signature(method.__func__) if bound else inspect.signature(method)
         except (TypeError, ValueError):  # some built-in functions have none
             continue
-        given = list(inspect.signature(getattr(Callback, hook)).parameters.values())[1:]
         try:
-            signature.bind(*given)
+            signature.bind(*([callback] if bound else []), *given)
         except TypeError as error:
             names = ", ".join(str(parameter.name) for parameter in given)
+            signature = inspect.signature(method)  # without self
             raise ConfigurationError(
                 f"{name}.{hook} takes {signature}, and is called with ({names}): {error}"
             ) from None
+
+
+@functools.lru_cache(maxsize=512)
+def _signature(function: FunctionType) -> inspect.Signature:
+    """Return a signature; to make one takes longer than to call most hooks for an epoch."""
+    return inspect.signature(function)
 
 
 def _check_writers(callbacks: list[Callback]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from callboard.jax.leaves import is_variable
+
 __all__ = ["innermost_layers", "inputs_of", "module_in", "recorded", "recorded_activations"]
 
 
@@ -96,6 +98,8 @@ def innermost_layers(module: Any) -> dict[str, Any]:
 def _collect(node: Any, name: str, kinds: tuple[type, ...], layers: dict[str, Any]) -> bool:
     """Collect the innermost callable modules below a node; say whether there were any."""
     children: Mapping[Any, Any] = {}
+    if isinstance(node, jax.Array) or is_variable(node):
+        return False  # an array that is traced says in an error, and slowly, that it has no parts
     if isinstance(node, kinds):
         children = {k: v for k, v in vars(node).items() if not k.startswith("_")}
     elif isinstance(node, Mapping):

@@ -31,6 +31,9 @@ _OPTIMIZERS = frozenset({"opt_state", "optimizer", "optimizer_state"})
 _PLACES: dict[tuple[Any, ...], list[tuple[tuple[str, ...], Role]]] = {}
 _STATES = 16  # structures that are remembered
 
+# For types of nodes that were met, whether they are nnx's variables.
+_KINDS: dict[type, bool] = {}
+
 
 class Leaf(NamedTuple):
     """An array in a state.
@@ -116,10 +119,15 @@ def with_values(state: Any, values: Mapping[str, Any]) -> Any:
     )
 
 
-def is_variable(node: object) -> bool:
+def is_variable(node: Any) -> bool:
     """Say whether a node is a variable of nnx with an array, which can be exchanged in place."""
     nnx = sys.modules.get("flax.nnx")
-    return nnx is not None and isinstance(node, nnx.Variable) and is_array(node.get_value())
+    if nnx is None:
+        return False
+    kind = type(node)
+    if kind not in _KINDS:  # flax's own check of a class takes a microsecond, for every array
+        _KINDS[kind] = isinstance(node, nnx.Variable)
+    return _KINDS[kind] and is_array(node.get_value())
 
 
 def _places(state: Any, structure: Any, values: list[Any]) -> list[tuple[tuple[str, ...], Role]]:
