@@ -12,6 +12,7 @@ COMMANDS = (
     ("bridges.py",),
     ("fit.py", "--threads", "1"),
     ("fit.py", "--threads", "2"),
+    ("fit_tensorboard.py",),
     ("fit_jax.py",),
     ("keras_fit.py", "--backend", "tensorflow"),
     ("keras_fit.py", "--backend", "jax"),
