@@ -137,6 +137,13 @@ def test_a_profile_that_the_end_cuts_off_is_written(tmp_path, capfd):
     assert not list((tmp_path / "late" / "train").glob("*.json"))
 
 
+def test_a_profile_that_cannot_be_written_keeps_nobody_from_training(tmp_path):
+    (tmp_path / "train" / "batches-2-to-2.pt.trace.json").mkdir(parents=True)
+    with pytest.warns(RuntimeWarning, match="profiles are not written: the profiler cannot end"):
+        fit(tmp_path, profile_batch=2)
+    assert {tag for tag, _ in tags(tmp_path / "train")} >= {"epoch_loss"}
+
+
 @pytest.mark.parametrize("given", [-1, True, 1.5, "a", "1,a", (0, 2), (5, 2), (1, 2, 3), "", None])
 def test_a_batch_to_profile_that_is_none_is_an_error(given):
     with pytest.raises(ConfigurationError, match="profile_batch must be 0"):

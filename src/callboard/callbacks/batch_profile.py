@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +22,15 @@ class BatchProfile:
     Args:
         batches: The first and the last one, counted from 1 over the epochs.
         folder: Where the trace is written.
+        skip: Called with what cannot be written, and why.
     """
 
-    def __init__(self, batches: tuple[int, int], folder: Path) -> None:
+    def __init__(
+        self, batches: tuple[int, int], folder: Path, skip: Callable[[str, str], None]
+    ) -> None:
         self.first, self.last = batches
         self._folder = folder
+        self._skip = skip
         self._profiler: Profiler | None = None
         self._began = 0
         self._done = False
@@ -46,21 +51,21 @@ class BatchProfile:
                 "Run(model=...), or leave profile_batch at 0"
             )
 
-    def begin(self, run: Run) -> str:
-        """Begin before the first of the batches; if that fails, return why."""
+    def begin(self, run: Run) -> None:
+        """Begin before the first of the batches."""
         if self._done or self._profiler or not self.first <= run.progress.step + 1 <= self.last:
-            return ""
+            return
         profiler = inspection_of(run.trainable).profiler()
         if profiler is None:
-            return ""
+            return
         try:
             profiler.start()
         except Exception as error:  # noqa: BLE001 - a profile is not worth the training
             self._done = True
-            return f"the profiler does not begin: {error!r}"
+            self._skip("profiles", f"the profiler does not begin: {error!r}")
+            return
         self._profiler = profiler
         self._began = run.progress.step + 1
-        return ""
 
     def end(self, run: Run, *, now: bool = False) -> str:
         """End behind the last one, or ``now``; return what was measured and where it is."""
@@ -69,7 +74,11 @@ class BatchProfile:
             return ""
         self._profiler, self._done = None, True
         last = max(step, self._began)
-        where = profiler.stop(self._folder, f"batches-{self._began}-to-{last}")
+        try:
+            where = profiler.stop(self._folder, f"batches-{self._began}-to-{last}")
+        except Exception as error:  # noqa: BLE001 - as above
+            self._skip("profiles", f"the profiler cannot end: {error!r}")
+            return ""
         return f"batches {self._began} to {last} are profiled in {where}"
 
 

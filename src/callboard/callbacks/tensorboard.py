@@ -161,7 +161,7 @@ class TensorBoard(Callback):
         self._layers = LayerRecords(chosen, write_images, activations, gradients, self._skip)
         self._embeddings = EmbeddingFiles(self._folder, embeddings_metadata)
         batches = batches_to_profile(profile_batch)
-        self._profile = batches and BatchProfile(batches, self._folder / "train")
+        self._profile = batches and BatchProfile(batches, self._folder / "train", self._skip)
         self._period = batches_between(update_freq)
         self._epoch_speed, self._batch_speed = StepSpeed(), StepSpeed()
         self._began_at: tuple[int, int] | None = None  # epoch and step
@@ -259,9 +259,8 @@ class TensorBoard(Callback):
             self._files.close(failed=failed)
 
     def _begin_batch(self, batch: int, logs: Logs | None = None) -> None:
-        cause = self._profile.begin(self.run) if self._profile else ""
-        if cause:
-            self._skip("profiles", cause)
+        if self._profile:
+            self._profile.begin(self.run)
 
     def _end_batch(self, batch: int, logs: Logs | None = None) -> None:
         if self._profile:
