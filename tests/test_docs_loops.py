@@ -138,6 +138,13 @@ assert losses[-1] < losses[0]
 assert model.history.history["val_accuracy"][0] > 0
 """,
     ),
+    "data_sharding=": (
+        JAX + "from callboard.jax import Model\n",
+        """
+model.compile("adam", "sparse_categorical_crossentropy")
+model.fit(x_train, y_train, batch_size=8 * jax.device_count(), verbose=0)
+""",
+    ),
     "bridges.lightning": (
         TORCH + LIGHTNING,
         """
@@ -156,6 +163,20 @@ assert set(callbacks.history.history) >= {"loss", "val_loss"}
         """
 trainer.run(loader, max_epochs=2)
 assert trainer.state.epoch == 2
+""",
+    ),
+    'saver = Checkpoint({"trainer"': (
+        TORCH
+        + IGNITE
+        + """
+from callboard.bridges.ignite import Callbacks
+from ignite.handlers import Checkpoint
+callbacks = Callbacks([EarlyStopping()], model=net, optimizer=optimizer)
+callbacks.attach(trainer, evaluator)
+""",
+        """
+trainer.run(loader, max_epochs=2)
+assert set(torch.load(saver.last_checkpoint)) == {"trainer", "net", "callbacks"}
 """,
     ),
     "bridges.skorch": (

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Programs for processes of their own; examples in docstrings are not looked for in them.
+collect_ignore = ["two_processes"]
+
 
 class Losses:
     """What a training is to log, by epochs that may begin with a later one."""

@@ -164,7 +164,8 @@ def test_checkpoints_beside_a_backup_share_the_copy(tmp_path):
     script.model = Counting()
     backup = BackupAndRestore(tmp_path / "b", delete_checkpoint=False)
     script.play(ModelCheckpoint(tmp_path / "c"), backup)
-    assert len(taken) == len(VALUES) + 1  # and once to get the memory
+    # And once to get the memory, and twice to describe the model: its size, and its table.
+    assert len(taken) == len(VALUES) + 1 + 2
     states = [CheckpointStore(tmp_path / name).load() for name in "bc"]
     assert states[0]["run"]["progress"] == states[1]["run"]["progress"]
 

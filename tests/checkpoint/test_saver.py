@@ -12,6 +12,7 @@ from callboard import Run
 from callboard._core import frameworks
 from callboard._core.fs import Disk
 from callboard.checkpoint import CheckpointStore
+from callboard.checkpoint.keep import last
 from callboard.checkpoint.saver import Saver
 from callboard.testing import ScriptedModel
 
@@ -183,14 +184,16 @@ def test_an_error_of_the_disk_in_the_middle_of_the_copy_is_told_and_leaves_nothi
     assert left(store) == []
 
 
-def test_an_unchanged_file_is_linked_although_it_was_still_being_copied(run, state, store):
-    for _ in range(2):
-        state.arrays = arrays()
-        Saver.of(run).save(store)
-        Saver.of(run).wait()
-        run.boundary.count += 1
+def test_an_unchanged_file_is_linked_although_it_was_still_being_copied(run, state, tmp_path):
+    with CheckpointStore(tmp_path / "s", keep=[last(2)], disk=Writing()) as store:
+        for step in range(2):
+            run.progress.step = step
+            state.arrays = arrays()
+            Saver.of(run).save(store)
+            Saver.of(run).wait()
+            run.boundary.count += 1
     files = list(store.directory.glob("step-*/stateful.safetensors"))
-    assert [path.stat().st_nlink for path in files] == [2] * len(files) != []
+    assert [path.stat().st_nlink for path in files] == [2, 2]
 
 
 KILLED = """

@@ -23,7 +23,8 @@ from callboard.jax import Model, losses
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(44, 4)).astype("f4")  # the last batch is a short one
 Y = (X.sum(1) > 0).astype("i8")
-MESH = jax.make_mesh((8,), ("data",))
+# Examples in docstrings are looked for in this file too, by processes that see one device.
+MESH = jax.make_mesh((min(8, jax.device_count()),), ("data",))
 SHARED = NamedSharding(MESH, PartitionSpec("data"))
 
 

@@ -104,12 +104,12 @@ class JaxTrainable:
     @property
     def learning_rate(self) -> float:
         """The learning rate in the optimizer's state; several of them keep their ratios."""
-        return float(to_array(self._rates()[0].value))
+        return _number(self._rates()[0])
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         rate, leaves = valid_rate(value), self._rates()
-        first = float(to_array(leaves[0].value))
+        first = _number(leaves[0])
         if len(leaves) > 1 and not first:
             raise UnsupportedError(
                 "the first of several learning rates is 0, so the others have no ratio to it; set "
@@ -118,9 +118,7 @@ class JaxTrainable:
         self.state = with_values(
             self.state,
             {
-                leaf.name: _number_like(
-                    leaf.value, rate if not i else rate * float(to_array(leaf.value)) / first
-                )
+                leaf.name: _number_like(leaf.value, rate if not i else rate * _number(leaf) / first)
                 for i, leaf in enumerate(leaves)
             },
         )
@@ -286,6 +284,11 @@ class JaxTrainable:
 
 def _is_of_schedule(leaf: Leaf) -> bool:
     return leaf.role == "optimizer" and "hyperparams_states" in leaf.path
+
+
+def _number(leaf: Leaf) -> float:
+    """Return a number that may be of a type that NumPy lacks, such as bfloat16."""
+    return float(np.asarray(leaf.value).astype(np.float64))
 
 
 def _number_like(old: Any, value: float) -> Any:
