@@ -2,12 +2,13 @@
 
 import warnings
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
+from flax import linen, nnx
 
 from callboard import Run
 from callboard.callbacks import TensorBoard
@@ -137,3 +138,60 @@ def test_a_profiler_that_runs_already_keeps_nobody_from_training(tmp_path):
         run = fitted(tmp_path, profile_batch=2)
     assert run.history.epoch == [0, 1]
     assert [d.action for d in run.journal] == ["skipped"]
+
+
+class Words(nnx.Module):
+    def __init__(self, rngs):
+        self.words = nnx.Embed(5, 3, rngs=rngs)
+        self.out = nnx.Linear(3, 2, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(self.words(x).mean(1))
+
+
+class LinenWords(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(2)(linen.Embed(5, 3, name="words")(x).mean(1))
+
+
+class EquinoxWords(eqx.Module):
+    words: eqx.nn.Embedding
+    out: eqx.nn.Linear
+
+    def __call__(self, x):
+        return self.out(jax.vmap(self.words)(x).mean(0))
+
+
+def words(kind):
+    if kind == "nnx":
+        return Words(nnx.Rngs(0))
+    if kind == "linen":
+        return LinenWords()
+    first, last = jax.random.split(jax.random.key(0))
+    return EquinoxWords(eqx.nn.Embedding(5, 3, key=first), eqx.nn.Linear(3, 2, key=last))
+
+
+@pytest.mark.parametrize("kind", ["nnx", "linen", "equinox"])
+def test_embeddings_are_written_for_the_projector(kind, tmp_path):
+    model = Model(words(kind))
+    model.compile("sgd", "mse")
+    tensorboard = TensorBoard(
+        tmp_path, embeddings_freq=1, embeddings_metadata={"words": list("abcde")}
+    )
+    x = np.arange(16).reshape(8, 2) % 5
+    model.fit(x, Y[:8], batch_size=4, verbose=0, callbacks=[tensorboard])
+    (vectors,) = model.trainable.inspection.embeddings().values()
+    written = np.loadtxt(tmp_path / "train" / "embedding-words.tsv", delimiter="\t")
+    np.testing.assert_allclose(written, vectors, rtol=1e-5)
+    assert written.shape == (5, 3)
+    assert 'tensor_name: "words"' in (tmp_path / "train" / "projector_config.pbtxt").read_text()
+
+
+def test_the_embedding_in_the_state_of_a_loop(tmp_path):
+    state = {"params": {"words": {"embedding": jnp.ones((5, 3), jnp.bfloat16)}}}
+    with Run(state=state, callbacks=[TensorBoard(tmp_path, embeddings_freq=1)], verbose=0) as run:
+        for _ in run.epochs():
+            for _ in run.train([0]):
+                run.log(loss=0.5)
+    assert (tmp_path / "train" / "embedding-words.tsv").exists()

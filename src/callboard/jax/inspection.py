@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
 
 import jax
+import numpy as np
 
 from callboard._core.errors import UnsupportedError
 from callboard._core.graph import Graph
 from callboard._core.inspection import PlainInspection
 from callboard._core.xplane import XPlaneTrace
-from callboard.jax.activations import inputs_of, module_in, recorded_activations
+from callboard.jax.activations import (
+    innermost_layers,
+    inputs_of,
+    module_in,
+    recorded_activations,
+)
 from callboard.jax.data import arrays_of
 from callboard.jax.description import description_of
 from callboard.jax.executions import Execution
@@ -36,6 +43,29 @@ class JaxInspection(PlainInspection):
     def description(self) -> dict[str, Any]:
         """Return type and size of the model, the optimizer with its settings, loss and metrics."""
         return {**super().description(), **description_of(self._trainable.model)}
+
+    def embeddings(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Copy the vectors of layers that are embeddings to the host.
+
+        Those of flax keep them under the name "embedding", by which they are known in a tree of
+        arrays too; equinox's are known by their class.
+        """
+        of_equinox = self._embeddings_of_equinox()
+        found = {}
+        for name, leaf in weights_of(leaves_of(self._trainable.model.trainable.state)).items():
+            layer, _, last = name.rpartition(".")
+            if np.ndim(leaf.value) == 2 and (last == "embedding" or layer in of_equinox):
+                found[layer or name] = np.asarray(leaf.value).astype(np.float32)
+        return found
+
+    def _embeddings_of_equinox(self) -> set[str]:
+        equinox, model = sys.modules.get("equinox"), self._trainable.model
+        network = getattr(model, "network", None)
+        module = module_in(model.state) if network is None else network.source
+        if equinox is None or not isinstance(module, equinox.Module):
+            return set()
+        layers = innermost_layers(module).items()
+        return {name for name, layer in layers if isinstance(layer, equinox.nn.Embedding)}
 
     def graph(self, batch: Any) -> Graph:
         """Return the operations of a forward pass, grouped by layers, and its jaxpr.
