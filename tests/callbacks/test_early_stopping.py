@@ -214,3 +214,8 @@ def test_all_arguments_may_be_positional_in_the_order_of_keras():
 def test_values_of_numpy_are_watched_like_floats():
     values = list(np.array([3, 2, 2], dtype=np.float32))
     assert ScriptedRun(values).play(EarlyStopping()).stopped_epoch == 2
+
+
+def test_a_metric_that_was_never_finite_is_no_best_to_improve_on():
+    played = ScriptedRun([NAN, NAN, NAN], monitor="val_loss").play(EarlyStopping(patience=2))
+    assert [d.cause for d in played.journal] == ["val_loss was not finite for 2 epochs"]

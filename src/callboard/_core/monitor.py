@@ -20,6 +20,7 @@ __all__ = [
     "check_threshold",
     "direction",
     "short",
+    "stalled",
 ]
 
 Mode = Literal["min", "max"]
@@ -91,6 +92,18 @@ def short(value: float | None) -> str:
         ('0.196987', 'None')
     """
     return "None" if value is None else f"{value:.6g}"
+
+
+def stalled(monitor: str, best: float | None, epochs: int) -> str:
+    """Return a sentence on a metric that was waited for in vain.
+
+    Example:
+        >>> stalled("val_loss", 0.25, 3), stalled("val_loss", None, 3)
+        ('val_loss did not improve on 0.25 for 3 epochs', 'val_loss was not finite for 3 epochs')
+    """
+    if best is None:
+        return f"{monitor} was not finite for {epochs} epochs"
+    return f"{monitor} did not improve on {short(best)} for {epochs} epochs"
 
 
 def check_mode(mode: str) -> None:

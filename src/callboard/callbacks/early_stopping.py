@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from callboard._core.checks import ConfigurationWarning
-from callboard._core.monitor import Patience, check_threshold, short
+from callboard._core.monitor import Patience, check_threshold, short, stalled
 from callboard.callbacks.arguments import flag, verbosity, whole
 from callboard.callbacks.monitor_callback import MonitorCallback
 from callboard.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
@@ -143,8 +143,7 @@ class EarlyStopping(MonitorCallback):
         beats_baseline = self.baseline is None or self._watched.improves(value, self.baseline)
         if self._patience.update(improved=improved and beats_baseline):
             self.stopped_epoch = epoch
-            target = short(self._target())
-            reason = f"{self.monitor} did not improve on {target} for {self.wait} epochs"
+            reason = stalled(self.monitor, self._target(), self.wait)
             self.run.stop(reason)
             say = f"Epoch {epoch + 1}: early stopping" if self.verbose else ""
             self.run.decide(self, "stopped", reason, say=say)

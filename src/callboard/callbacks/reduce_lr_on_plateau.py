@@ -7,7 +7,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from callboard._core.errors import ConfigurationError
-from callboard._core.monitor import Patience, short
+from callboard._core.monitor import Patience, stalled
 from callboard.callbacks.arguments import number, verbosity, whole
 from callboard.callbacks.monitor_callback import MonitorCallback
 
@@ -129,8 +129,7 @@ class ReduceLROnPlateau(MonitorCallback):
         self.run.decide(
             self,
             "reduced",
-            f"{self.monitor} did not improve on {short(self.best)} for {self.wait} epochs: "
-            f"learning rate {old:g} -> {new:g}",
+            f"{stalled(self.monitor, self.best, self.wait)}: learning rate {old:g} -> {new:g}",
             say=f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {new}."
             if self.verbose
             else "",
