@@ -51,6 +51,8 @@ class TensorBoard(Callback):
     ``train``       ``<weight>/gradients/histogram``       epoch
     ``train``       ``<layer>/activations/histogram``      epoch
     ``train``       the graph                              once
+    ``train``       ``keras``, the layers of Keras models  once
+    ``train``       ``program`` (text), JAX's jaxpr        once
     ``train``       ``configuration``, ``model`` (texts)   once
     ``train``       ``journal`` (text)                     epoch; if there is something new
     ``validation``  ``epoch_<metric>``                     epoch; for ``val_<metric>``
@@ -68,8 +70,8 @@ class TensorBoard(Callback):
             out for the first batch of the latest validation (of the training, without one); the
             first epoch has them. 0 for none.
         write_graph: Write the operations of the model, grouped by layers, when the first epoch has
-            ended. The model runs once more on a batch, in evaluation mode and leaving no trace;
-            where that is not possible, the journal says why.
+            ended; of Keras models the layers. A module of PyTorch runs once more on a batch, in
+            evaluation mode and leaving no trace. Where there is no graph, the journal says why.
         write_images: With the histograms, write the weights as images too. One pixel is one number:
             middle gray is 0, white the largest magnitude; NaN is black. The kernels of a
             convolution are the cells of a table, between black lines.
