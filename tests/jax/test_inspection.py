@@ -78,6 +78,23 @@ def test_operations_are_grouped_by_layers(tmp_path):
     assert texts["program"].startswith("    { lambda ")
 
 
+def test_of_a_long_program_there_is_the_beginning(tmp_path):
+    def apply(params, x):
+        for _ in range(1100):
+            x = jnp.tanh(x * 0.5)
+        return x @ params["w"]
+
+    model = Model(apply, {"w": jnp.ones((4, 2))})
+    model.compile("sgd", "mse", run_eagerly=True)
+    fitted(tmp_path, model)
+    nodes, texts = written(tmp_path)
+    lines = texts["program"].splitlines()
+    assert len(lines) == 2001
+    assert lines[-1].startswith("    ... ")
+    assert lines[-1].endswith(" lines are left out")
+    assert "tanh_1099" in nodes
+
+
 def test_a_function_has_a_graph_too(tmp_path):
     def apply(params, x):
         return jnp.tanh(x @ params["w"])

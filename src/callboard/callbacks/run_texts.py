@@ -16,7 +16,9 @@ from callboard._core.inspection import inspection_of
 if TYPE_CHECKING:
     from callboard._core.run import Run
 
-__all__ = ["configuration_text", "indented", "journal_text", "model_text"]
+__all__ = ["configuration_text", "journal_text", "model_text", "program_text"]
+
+_LINES = 2000
 
 
 def configuration_text(run: Run) -> str:
@@ -40,6 +42,14 @@ def configuration_text(run: Run) -> str:
 def model_text(run: Run) -> str:
     """Return the model's layers as a table."""
     return indented(inspection_of(run.trainable).summary())
+
+
+def program_text(program: str) -> str:
+    """Return the text of a program; of a long one its beginning, as pages have to show it."""
+    lines = program.splitlines()
+    if len(lines) > _LINES:
+        lines[_LINES:] = [f"... {len(lines) - _LINES:,} lines are left out"]
+    return indented("\n".join(lines))
 
 
 def indented(text: str) -> str:

@@ -20,7 +20,12 @@ from callboard.callbacks.embedding_files import EmbeddingFiles
 from callboard.callbacks.event_files import EventFiles
 from callboard.callbacks.layer_records import LayerRecords
 from callboard.callbacks.layer_selection import LayerSelection
-from callboard.callbacks.run_texts import configuration_text, indented, journal_text, model_text
+from callboard.callbacks.run_texts import (
+    configuration_text,
+    journal_text,
+    model_text,
+    program_text,
+)
 from callboard.callbacks.step_speed import StepSpeed
 from callboard.callbacks.update_freq import batches_between
 from callboard.events.hparams import session_start_value
@@ -352,7 +357,7 @@ class TensorBoard(Callback):
         if graph.nodes:
             writer.add_graph(graph.nodes)
         if graph.program:
-            writer.add_text("program", indented(graph.program))
+            writer.add_text("program", program_text(graph.program))
         if graph.architecture:
             writer.add_keras_model(graph.architecture)
 
