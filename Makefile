@@ -22,14 +22,15 @@ demo: $(VENV)/.user
 # other libraries when they are imported. Keras has one backend in a process.
 APART := tests/bridges tests/contracts tests/jax tests/keras tests/callbacks/test_orbax_checkpoint.py \
 	src/callboard/bridges src/callboard/jax src/callboard/keras
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --doctest-modules --cov --cov-report= --cov-fail-under=0
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --doctest-modules --durations=10
+COVERED = $(PYTEST) --cov --cov-append --cov-report= --cov-fail-under=0
 
 test: $(VENV)/.dev
 	$(BIN)/python -m coverage erase
-	$(PYTEST) $(APART:%=--ignore=%) $(ARGS)
-	$(PYTEST) --cov-append $(APART)
-	KERAS_BACKEND=jax $(PYTEST) --cov-append tests/keras
-	KERAS_BACKEND=tensorflow $(PYTEST) --cov-append tests/keras
+	$(COVERED) $(APART:%=--ignore=%) $(ARGS)
+	$(COVERED) $(APART)
+	KERAS_BACKEND=jax $(PYTEST) tests/keras
+	KERAS_BACKEND=tensorflow $(PYTEST) tests/keras
 	$(BIN)/python -m coverage report
 
 lint: $(VENV)/.dev

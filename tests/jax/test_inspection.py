@@ -95,6 +95,20 @@ def test_of_a_long_program_there_is_the_beginning(tmp_path):
     assert "tanh_1099" in nodes
 
 
+def test_names_that_end_in_numbers_are_no_trouble(tmp_path):
+    def apply(params, x):
+        with jax.named_scope("tanh_1"):
+            x = x + params["tanh_1"]
+        return jnp.tanh(jnp.tanh(jnp.tanh(x))) @ params["w"]
+
+    model = Model(apply, {"tanh_1": jnp.ones(4), "w": jnp.ones((4, 2))})
+    model.compile("sgd", "mse")
+    fitted(tmp_path, model)
+    nodes, _ = written(tmp_path)
+    assert nodes["tanh_1"].op == "Weight"
+    assert [nodes[name].op for name in ("tanh", "tanh_2", "tanh_3")] == ["tanh"] * 3
+
+
 def test_a_function_has_a_graph_too(tmp_path):
     def apply(params, x):
         return jnp.tanh(x @ params["w"])

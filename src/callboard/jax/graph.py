@@ -65,13 +65,16 @@ class _Nodes:
 
     def __init__(self) -> None:
         self.found: list[Node] = []
-        self._used: Counter[str] = Counter()
+        self._names: set[str] = set()
+        self._used: Counter[str] = Counter()  # numbers behind names, so that none is tried twice
 
     def add(self, name: str, op: str, output: Any, inputs: tuple[str, ...] = ()) -> str:
         """Add a node, and return its name."""
-        self._used[name] += 1
-        if self._used[name] > 1:
-            name = f"{name}_{self._used[name] - 1}"
+        first = name
+        while name in self._names:
+            self._used[first] += 1
+            name = f"{first}_{self._used[first]}"
+        self._names.add(name)
         shape = getattr(output.aval, "shape", None)
         dtype = str(getattr(output.aval, "dtype", ""))
         self.found.append(Node(name, op, inputs, shape, dtype))
