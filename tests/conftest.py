@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 
@@ -10,6 +11,10 @@ from callboard._core.callback import HOOKS
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("callboard", deadline=None)
 settings.load_profile("callboard")
+
+# A shell has its jobs in the background ignore Ctrl-C, and so would the programs of the tests.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Recorder(Callback):
