@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import math
-import urllib.error
 import urllib.parse
-import urllib.request
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -121,6 +118,8 @@ class RemoteMonitor(Callback):
         self._warned = False
 
     def _post(self, body: bytes) -> None:
+        import urllib.request  # here: a quarter of what import callboard would take
+
         request = urllib.request.Request(  # noqa: S310 - checked to be http or https
             self._url, data=body, headers=self._headers, method="POST"
         )
@@ -172,6 +171,9 @@ def _address(url: str) -> tuple[str, dict[str, str]]:
 
 def _may_pass(error: Exception) -> bool:
     """Say whether another attempt may succeed."""
+    import http.client  # as above
+    import urllib.error  # as above
+
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         return error.code >= 500 or error.code in _TOO_EARLY_OR_MANY
