@@ -10,7 +10,6 @@ Hosts with and without the bridge take turns, and the fastest round counts.
 
 import argparse
 import contextlib
-import functools
 import importlib
 import io
 import logging
@@ -60,6 +59,13 @@ class Network(nn.Module):
         return times[len(times) // 20] * 1e6
 
 
+def call_of(hook, arguments, given):
+    """Return a function whose body is the call as it stands in a host: each argument by itself."""
+    names = {f"argument{i}": value for i, value in enumerate(arguments)} | given
+    call = ", ".join([*list(names)[: len(arguments)], *(f"{name}={name}" for name in given)])
+    return eval(f"lambda: hook({call})", {**names, "hook": hook})  # noqa: S307 - of our own words
+
+
 class Hooks:
     """Notes what a host calls of a bridge for a batch, to call it again."""
 
@@ -75,7 +81,7 @@ class Hooks:
     def noting(self, name, hook):
         def noted(*arguments, **given):
             if given.get("training", True):
-                self.calls[name] = functools.partial(hook, *arguments, **given)
+                self.calls[name] = call_of(hook, arguments, given)
             return hook(*arguments, **given)
 
         return noted
@@ -88,12 +94,11 @@ class Hooks:
 
     def measure(self, net):
         calls = list(self.calls.values())
-        guard = getattr(self.bridge.run.trainable, "active_guard", None)
-        if guard is not None and not guard.sees_losses:
-            for parameter in net.parameters():
-                parameter.grad = torch.zeros_like(parameter)
-            optimizer = self.bridge.run.trainable.model.optimizer.wrapped
-            calls.append(functools.partial(guard._before_step, optimizer, (), {}))  # noqa: SLF001 - what the optimizer calls
+        for parameter in net.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer = self.bridge.run.trainable.model.optimizer.wrapped
+        for hook in optimizer._optimizer_step_pre_hooks.values():  # noqa: SLF001 - what it calls
+            calls.append(call_of(hook, (optimizer, (), {}), {}))
         times = []
         for _ in range(20):
             begin = time.thread_time()

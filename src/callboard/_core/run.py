@@ -100,6 +100,9 @@ class Run(RunStatus):
     ends_surely: ClassVar[bool] = True
     """Whether the end of the run is noticed, however it ends: it is a ``with`` block."""
 
+    wakes_for_bad_losses = False
+    """Whether the loop looks at every loss and update itself, and wakes callbacks for a bad one."""
+
     metrics_by = ""
     """What to pass to have metrics, if not validation data; for errors where they are missing."""
 
