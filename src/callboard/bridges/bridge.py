@@ -124,8 +124,9 @@ class Bridge:
         run.begin()
         self._run, self._is_running = run, True
         self._is_awake = False
-        if self._wakes_for_bad_losses and run.trainable.active_guard is not None:
-            run.trainable.active_guard.on_rejected = self._wake
+        trained: Any = run.trainable
+        if self._wakes_for_bad_losses and trained.active_guard is not None:
+            trained.active_guard.on_rejected = self._wake
         state, self._state = self._state, None
         if state:
             run.load_state_in_host(state)

@@ -24,8 +24,8 @@ class Guard:
     host waits for nothing; the mark stays set, so no later update is applied either. For
     other optimizers the host has to wait for one number.
 
-    Where ``step`` is given a closure, which makes the gradients inside of the step, the loss that it
-    returns is looked at there.
+    Where ``step`` is given a closure, which makes the gradients inside of the step, the loss that
+    it returns is looked at there.
 
     A forward pass changes buffers too, such as the running means of a batch normalization. Steps of
     training that call ``keep_buffers`` before it and ``settle_buffers`` after it get them back.
