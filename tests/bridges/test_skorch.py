@@ -161,6 +161,40 @@ def test_a_schedule_of_skorch_is_seen_and_a_second_controller_is_an_error():
         net(schedule, used).fit(X, X)
 
 
+def test_callbacks_are_searched_over():
+    used = ("ours", Callbacks([callbacks.EarlyStopping(patience=1)]))
+    searched = [[callbacks.EarlyStopping(patience=patience)] for patience in (1, 9)]
+    search = GridSearchCV(
+        net(used), {"callbacks__ours__callbacks": searched},
+        cv=2, scoring=lambda net, *_: len(net.history), error_score="raise", refit=False,
+    )  # fmt: skip
+    search.fit(X, X)
+    assert search.cv_results_["mean_test_score"].tolist() == [3, 6]
+
+
+@pytest.mark.parametrize("again", ["partial_fit", "fit"])
+def test_a_net_that_goes_on_goes_on_counting_epochs(again):
+    used = Callbacks([])
+    trained = net(used, epochs=2, warm_start=True).fit(X, X)
+    getattr(trained, again)(X, X)
+    assert used.history.epoch == [2, 3]
+    assert used.history.history["loss"] == pytest.approx(LOSSES[2:4])
+
+
+def test_scores_that_are_computed_before_ours_are_metrics():
+    def score(net, *_):
+        return float(len(net.history))
+
+    scoring = [
+        skorch.callbacks.EpochScoring(score, name="valid_f1", lower_is_better=False),
+        skorch.callbacks.EpochScoring(score, name="mine", on_train=True),
+    ]
+    used = Callbacks([callbacks.EarlyStopping("val_f1", patience=1)])
+    net(*scoring, used, epochs=2).fit(X, X)
+    assert set(used.history.history) == {"loss", "val_loss", "val_f1", "mine"}
+    assert used.history.history["val_f1"] == [1.0, 2.0]
+
+
 def test_something_else_than_callbacks_is_an_error():
     with pytest.raises(ConfigurationError, match="no callback"):
         Callbacks([object()])

@@ -1,8 +1,11 @@
 """What is particular to the Trainer of Hugging Face."""
 
+import math
 import shutil
 
 import pytest
+import torch
+from transformers import EarlyStoppingCallback
 
 from callboard import ConfigurationError, callbacks
 
@@ -66,6 +69,62 @@ def test_two_controllers_of_the_rate_are_an_error(hf, losses):
     trainer = hf.trainer(model, hf.Callbacks([scheduler]), lr_scheduler_type="cosine")
     with pytest.raises(ConfigurationError, match="the Trainer's lr_scheduler_type=cosine"):
         trainer.train()
+
+
+def test_of_several_evaluations_in_an_epoch_the_latest_counts(hf, losses):
+    used = hf.Callbacks([callbacks.EarlyStopping(patience=1)])
+    script = losses([0.5, 0.4, 0.3, 0.2, 0.7, 0.6], batches=4)
+    script.losses = [0.5] * 3 + script.losses  # of the training, and then of each evaluation
+    script.validated = 3
+    by_steps = {"eval_strategy": "steps", "eval_steps": 2}
+    hf.trainer(hf.Tiny(script), used, num_train_epochs=4, **by_steps).train()
+    assert used.history.history["val_loss"] == pytest.approx([0.4, 0.2, 0.6])
+    assert used.run.stop_reason
+
+
+def test_an_epoch_without_an_evaluation_is_not_counted(hf, losses):
+    stopping = callbacks.EarlyStopping(patience=1)
+    used = hf.Callbacks([stopping])
+    model = hf.Tiny(losses([0.5, 0.4, 0.3, 0.2]))
+    with pytest.warns(UserWarning, match="no validation in epoch 1"):
+        hf.trainer(model, used, num_train_epochs=4, eval_strategy="steps", eval_steps=4).train()
+    values = used.history.history["val_loss"]
+    assert [math.isnan(value) for value in values] == [True, False, True, False]
+    assert (stopping.wait, used.run.stop_reason) == (0, "")
+
+
+def test_the_trainers_early_stopping_acts_beside_ours(hf, losses):
+    used = hf.Callbacks([callbacks.EarlyStopping(patience=4)])
+    trainer = hf.trainer(
+        hf.Tiny(losses(LOSSES)), used, num_train_epochs=6, save_strategy="epoch",
+        load_best_model_at_end=True, metric_for_best_model="eval_loss",
+    )  # fmt: skip
+    trainer.add_callback(EarlyStoppingCallback(1))
+    trainer.train()
+    assert used.history.history["val_loss"] == pytest.approx(LOSSES[:3])
+    assert trainer.model.weight.item() == pytest.approx(-2.0)  # their best, after two epochs
+
+
+def test_a_loss_that_the_trainer_does_not_tell_of_does_not_reach_the_weights(hf, losses):
+    used = hf.Callbacks([callbacks.TerminateOnNaN()])
+    model = hf.Tiny(losses([0.5, float("nan"), 0.5]))
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    spoilt = hf.trainer(model, used, num_train_epochs=3)
+    model.weight.register_hook(
+        lambda grad: grad * model.script.losses[spoilt.state.global_step // 2]
+    )
+    spoilt.train()
+    assert "invalid gradient" in used.run.stop_reason
+    assert model.weight.item() == pytest.approx(0.5)  # two updates by a quarter, none later
+    assert not math.isnan(used.history.history["loss"][1])  # it does not tell of it
+
+
+def test_max_steps_end_a_run_in_the_middle_of_an_epoch(hf, losses):
+    used = hf.Callbacks([])
+    hf.trainer(hf.Tiny(losses([0.5, 0.4, 0.3])), used, max_steps=3).train()
+    assert used.history.history["loss"] == pytest.approx([0.5, 0.4])
+    assert used.run.progress.step == 3
 
 
 def test_without_an_evaluation_the_epoch_ends_with_its_loss(hf, losses):
