@@ -221,3 +221,66 @@ def test_a_loss_that_is_nan_does_not_reach_the_weights(lightning, losses):
     fit(lightning, used, script, 3, module=module)
     assert "invalid loss" in used.run.stop_reason
     assert module.weight.item() == 0.0  # two updates by 0.5 in the first epoch, none later
+
+
+@pytest.fixture
+def manual(lightning):
+    """The class of a module with two optimizers that it steps itself, and returns no loss."""
+
+    class Manual(lightning.Module):
+        automatic_optimization = False
+
+        def __init__(self, script):
+            super().__init__(script)
+            self.other = torch.nn.Parameter(torch.zeros(()))
+
+        def training_step(self, _batch, _index):
+            loss = self.script.train()
+            for optimizer, weight in zip(self.optimizers(), self.parameters(), strict=True):
+                optimizer.zero_grad()
+                self.manual_backward(weight - weight.detach() + loss)
+                optimizer.step()
+            self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=1)
+
+        def configure_optimizers(self):
+            return [torch.optim.SGD([weight], lr=0.5) for weight in self.parameters()]
+
+    return Manual
+
+
+def test_callbacks_act_in_a_module_that_steps_its_optimizers_itself(lightning, losses, manual):
+    plateau = callbacks.ReduceLROnPlateau("loss", patience=1, factor=0.1)
+    batches = []
+    heard = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: batches.append(batch))
+    used = lightning.Callbacks([plateau, heard], optimizer=1)
+    script = losses([0.5, 0.6])
+    trainer = fit(lightning, used, script, 2, module=manual(script))
+    assert [each.param_groups[0]["lr"] for each in trainer.optimizers] == pytest.approx([0.5, 0.05])
+    assert used.history.history["loss"] == pytest.approx([0.5, 0.6])
+    assert batches == [0, 1, 0, 1]
+
+
+def test_a_loss_that_is_nan_reaches_none_of_the_weights_that_a_module_steps(
+    lightning, losses, manual
+):
+    script = losses([0.5, math.nan, 0.5])
+    module = manual(script)
+    used = lightning.Callbacks([callbacks.TerminateOnNaN()])
+    fit(lightning, used, script, 3, module=module)
+    assert "invalid loss" in used.run.stop_reason
+    assert [weight.item() for weight in module.parameters()] == [-1.0, -1.0]
+    assert used.run.progress.step == 3
+
+
+@pytest.mark.filterwarnings("ignore:.training_step. returned")
+def test_a_batch_that_the_module_leaves_out_counts_and_has_no_loss(lightning, losses):
+    class Leaving(lightning.Module):
+        def training_step(self, batch, index):
+            loss = super().training_step(batch, index)
+            return None if index else loss
+
+    used = lightning.Callbacks([callbacks.TerminateOnNaN()])
+    script = losses([0.5, 0.25])
+    fit(lightning, used, script, 2, module=Leaving(script))
+    assert used.run.progress.step == 4
+    assert used.history.history["loss"] == [0.5, 0.25]

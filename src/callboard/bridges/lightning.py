@@ -221,7 +221,8 @@ class Callbacks(Bridge, pl.Callback):
     ) -> None:
         if self._is_awake:  # and batches before this one may not have been reported
             self._catch_up(trainer, but=1)
-        loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
+        # Without a loss that is returned, as in manual optimization, there is an empty dict.
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         samples = sample_count(batch)
         run = self.run
         if not run.progress.batch:
