@@ -132,3 +132,75 @@ def test_without_an_evaluation_the_epoch_ends_with_its_loss(hf, losses):
     model = hf.Tiny(losses([0.5, 0.25]))
     hf.trainer(model, used, num_train_epochs=2, eval_strategy="no").train()
     assert used.history.history == {"loss": [0.5, 0.25]}
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """Two rows, and no length."""
+
+    def __iter__(self):
+        return iter([{"labels": torch.zeros(1)}] * 2)
+
+
+def test_epochs_of_data_without_a_length_are_counted(hf, losses, tmp_path):
+    log = callbacks.CSVLogger(tmp_path / "log.csv")
+    rates = []
+    schedule = callbacks.LearningRateScheduler(lambda epoch: rates.append(epoch) or 0.5)
+    used = hf.Callbacks([log, schedule])
+    trainer = hf.trainer(hf.Tiny(losses([0.5, 0.4, 0.3])), used, max_steps=6)
+    trainer.train_dataset = Stream()
+    trainer.train()
+    assert used.history.epoch == rates == [0, 1, 2]
+    assert used.history.history["loss"] == pytest.approx([0.5, 0.4, 0.3])
+    assert [row[:2] for row in (tmp_path / "log.csv").read_text().splitlines()[1:]] == [
+        "0,", "1,", "2,"
+    ]  # fmt: skip
+    assert used.run.params["steps"] is None
+
+
+def test_an_epoch_is_as_long_as_the_loader_whatever_max_steps_leaves_of_the_last(hf, losses):
+    used = hf.Callbacks([])
+    trainer = hf.trainer(hf.Tiny(losses([0.5, 0.4], batches=4)), used, max_steps=5)
+    trainer.train()
+    assert used.run.params == {"verbose": 0, "epochs": 2, "steps": 4}
+
+
+@pytest.mark.parametrize("logging_steps", [500, 2], ids=["seldom logged", "logged"])
+@pytest.mark.parametrize("step", [4, 6], ids=["epoch end", "middle of an epoch"])
+def test_losses_up_to_a_checkpoint_are_in_the_mean_of_its_epoch(
+    hf, losses, tmp_path, step, logging_steps
+):
+    class Steps:
+        """A loss of its own for every batch."""
+
+        batches = 4
+
+        def __init__(self, trained=0):
+            self.trained = trained
+
+        def train(self):
+            self.trained += 1
+            return self.trained / 16
+
+        def validate(self):
+            return 0.5
+
+    saving = {
+        "save_strategy": "steps",
+        "save_steps": step,
+        "num_train_epochs": 2,
+        "logging_steps": logging_steps,
+    }
+    expected, actual = hf.Callbacks([]), hf.Callbacks([])
+    hf.trainer(hf.Tiny(Steps()), expected, "straight", **saving).train()
+    again = hf.trainer(hf.Tiny(Steps(trained=step)), actual, "resumed", **saving)
+    again.train(resume_from_checkpoint=f"straight/checkpoint-{step}")
+    assert expected.history.history["loss"] == pytest.approx([2.5 / 16, 6.5 / 16])
+    assert actual.history.history["loss"][-1] == pytest.approx(6.5 / 16)
+
+
+def test_speeds_are_not_among_the_metrics(hf, losses):
+    used = hf.Callbacks([])
+    trainer = hf.trainer(hf.Tiny(losses([0.5, 0.25])), used, num_train_epochs=1)
+    trainer.evaluate()
+    trainer.train()
+    assert set(used.history.history) == {"loss", "val_loss"}

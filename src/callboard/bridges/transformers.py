@@ -17,7 +17,7 @@ from callboard.bridges.names import renamed, translated
 __all__ = ["Callbacks"]
 
 _NOT_METRICS = ("epoch", "grad_norm", "learning_rate", "step", "total_flos")
-_SPEEDS = ("_runtime", "_per_second", "_compilation_time")
+_SPEEDS = ("_runtime", "_per_second", "_compilation_time", "_preparation_time")
 
 
 class Callbacks(Bridge, TrainerCallback, ExportableState):
@@ -104,14 +104,15 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
             self._evaluation = earlier["evaluation"]
             self._steps_before = earlier["steps_before"]
             self.load_state_dict(earlier)
-        epochs = max(state.num_train_epochs, 1)
+        steps = _steps_per_epoch(args, given.get("train_dataloader"))
         schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
         run = self._begin(
             given["model"],
             given["optimizer"],
-            epochs=epochs,
+            # Of data without a length nobody knows how many epochs the steps are.
+            epochs=max(state.num_train_epochs, 1) if steps else 0,
             initial_epoch=int(state.epoch or 0),
-            steps_per_epoch=-(-state.max_steps // epochs),
+            steps_per_epoch=steps,
             rate_controller=""
             if schedule == "constant"
             else f"the Trainer's lr_scheduler_type={schedule}",
@@ -126,11 +127,14 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Report the beginning of an epoch."""
-        if not self.run.in_epoch:  # otherwise it is gone on with
+        run = self.run
+        # The Trainer's own number counts steps, of all that there are if the data has no length.
+        epoch = max(int(state.epoch or 0), run.progress.epoch if run.in_epoch else run.next_epoch)
+        if not run.in_epoch or epoch > run.progress.epoch:  # otherwise it is gone on with
             self._means = Means()
             self._evaluation = {}
         self._awaited = 0
-        self._guarded(self.run.begin_epoch, int(state.epoch or 0))
+        self._guarded(run.begin_epoch, epoch)
         _keep_rate(given["optimizer"], given["lr_scheduler"])
         control.should_training_stop |= self.run.stopping
 
@@ -146,6 +150,7 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Report the end of an update."""
+        control.should_log |= control.should_save  # its checkpoint lacks what it has not logged
         if not self._counts_batches:
             if not self._is_awake:
                 return
@@ -262,6 +267,16 @@ def _metrics(logs: Mapping[str, Any]) -> dict[str, float]:
         and name not in _NOT_METRICS
         and not name.endswith(_SPEEDS)
     }
+
+
+def _steps_per_epoch(args: TrainingArguments, loader: Any) -> int | None:
+    """Return the updates of an epoch, or None for data without a length."""
+    try:
+        batches: int = len(loader)
+    except TypeError:
+        return None
+    parts: int = args.gradient_accumulation_steps
+    return -(-batches // parts)
 
 
 def _keep_rate(optimizer: Any, schedule: Any) -> None:
