@@ -206,3 +206,20 @@ def test_a_loss_that_is_nan_stops_and_does_not_reach_the_weights():
     assert "invalid" in run.stop_reason
     assert run.progress.step == 2
     assert training.module.weight.item() == before
+
+
+def test_an_epoch_that_is_terminated_in_its_middle_has_the_metrics_that_there_are():
+    training = Training([])
+    ending = Events.ITERATION_COMPLETED(once=3)
+    training.trainer.add_event_handler(ending, lambda engine: engine.terminate())
+    training.run(6)
+    history = training.callbacks.history
+    assert history.epoch == [0, 1]
+    assert history.history["loss"] == [0.5, pytest.approx(0.4)]
+    assert math.isnan(history.history["val_loss"][1])
+
+
+def test_an_epoch_at_whose_beginning_the_end_is_asked_for_does_not_take_place(stop_at_epoch):
+    training = Training([stop_at_epoch(1)])
+    assert training.run(6).history.epoch == [0]
+    assert training.trainer.state.iteration == 2

@@ -284,3 +284,13 @@ def test_a_batch_that_the_module_leaves_out_counts_and_has_no_loss(lightning, lo
     fit(lightning, used, script, 2, module=Leaving(script))
     assert used.run.progress.step == 4
     assert used.history.history["loss"] == [0.5, 0.25]
+
+
+def test_an_epoch_at_whose_beginning_the_end_is_asked_for_does_not_take_place(
+    lightning, losses, stop_at_epoch
+):
+    used = lightning.Callbacks([stop_at_epoch(1)])
+    script = losses([0.5, 0.25])
+    fit(lightning, used, script, 2)
+    assert used.history.epoch == [0]
+    assert script.trained == 2

@@ -198,3 +198,50 @@ def test_scores_that_are_computed_before_ours_are_metrics():
 def test_something_else_than_callbacks_is_an_error():
     with pytest.raises(ConfigurationError, match="no callback"):
         Callbacks([object()])
+
+
+class StopAtStep(Callback):
+    """Asks for the end after a step."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.run.progress.step == 3:
+            self.run.stop("enough")
+
+
+class Interrupt(skorch.callbacks.Callback):
+    """Ends the training as skorch's own callbacks do."""
+
+    def __init__(self, hook):
+        self.hook = hook
+
+    def on_epoch_end(self, net, **given):
+        if self.hook == "on_epoch_end" and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+    def on_batch_end(self, net, training=None, **given):
+        if self.hook == "on_batch_end" and training and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("hook", ["on_epoch_end", "on_batch_end"])
+def test_an_end_by_a_callback_that_comes_before_leaves_the_metrics_of_the_epoch(hook):
+    used = Callbacks([])
+    net(Interrupt(hook), used).fit(X, X)
+    assert used.history.epoch == [0, 1]
+    assert used.history.history["loss"] == pytest.approx(LOSSES[:2])
+    validated = used.history.history["val_loss"][1]
+    assert np.isnan(validated) if hook == "on_batch_end" else validated == pytest.approx(0.4)
+
+
+def test_an_epoch_that_is_left_in_its_middle_has_the_loss_so_far():
+    used = Callbacks([StopAtStep()])
+    net(used).fit(X, X)
+    assert used.history.history["loss"] == pytest.approx(LOSSES[:2])
+
+
+def test_an_epoch_at_whose_beginning_the_end_is_asked_for_does_not_take_place(stop_at_epoch):
+    used = Callbacks([stop_at_epoch(1)])
+    trained = net(used).fit(X, X)
+    assert used.history.epoch == [0]
+    assert len(trained.history) == 1
+    assert used.run.progress.step == 2

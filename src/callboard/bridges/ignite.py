@@ -255,6 +255,8 @@ class Callbacks(Bridge):
 
     def _completed(self, trainer: Engine) -> None:
         self._catch_up(trainer)
+        if self.run.in_epoch and self.run.progress.batch:  # terminated in the middle of it
+            self.run.end_epoch(self._epoch())
         self._end()
 
     def _exception_raised(self, trainer: Engine, error: BaseException) -> None:

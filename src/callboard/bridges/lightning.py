@@ -143,11 +143,13 @@ class Callbacks(Bridge, pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the end of an epoch with its validation."""
+        self._catch_up(trainer)
+        if self.run.stopping and not self.run.progress.batch:
+            return  # its beginning was when the end was asked for
         logs, other_names = self._logs(trainer)
         if self._saved_end:  # Lightning goes on behind a validation, with no metrics of it
             logs, other_names = self._saved_end["logs"], self._saved_end["names"]
         self._end_of_epoch, self._saved_end = {}, {}
-        self._catch_up(trainer)
         self._listen(batches=self._counts_batches(logs))
         if self.run.end_epoch({**self._running(), **logs}, other_names):
             trainer.should_stop = True
