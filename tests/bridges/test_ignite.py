@@ -8,7 +8,13 @@ from ignite.engine import Engine, Events, create_supervised_evaluator
 from ignite.handlers import Checkpoint, DiskSaver
 from ignite.metrics import ConfusionMatrix, Recall, RunningAverage
 
-from callboard import Callback, ConfigurationError, DataError, callbacks
+from callboard import (
+    Callback,
+    ConfigurationError,
+    DataError,
+    MetricNotFoundError,
+    callbacks,
+)
 from callboard.bridges.ignite import Callbacks
 
 pytestmark = pytest.mark.xdist_group("loop ignite")
@@ -223,3 +229,10 @@ def test_an_epoch_at_whose_beginning_the_end_is_asked_for_does_not_take_place(st
     training = Training([stop_at_epoch(1)])
     assert training.run(6).history.epoch == [0]
     assert training.trainer.state.iteration == 2
+
+
+def test_a_monitor_of_validations_without_an_evaluator_is_an_error():
+    engine = Engine(lambda _engine, batch: batch)
+    Callbacks([callbacks.EarlyStopping()]).attach(engine)
+    with pytest.raises(MetricNotFoundError, match="pass an evaluator to attach"):
+        engine.run([0.5], max_epochs=2)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from callboard import Callback, callbacks
+from callboard import Callback, ConfigurationError, MetricNotFoundError, callbacks
 
 pytestmark = [
     pytest.mark.xdist_group("loop lightning"),
@@ -294,3 +294,25 @@ def test_an_epoch_at_whose_beginning_the_end_is_asked_for_does_not_take_place(
     fit(lightning, used, script, 2)
     assert used.history.epoch == [0]
     assert script.trained == 2
+
+
+def test_a_plateau_of_torch_is_a_second_controller_of_the_rate(lightning, losses):
+    class Falling(lightning.Module):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"},
+            }
+
+    script = losses([0.5])
+    used = lightning.Callbacks([callbacks.LearningRateScheduler(lambda epoch: 0.1)])
+    with pytest.raises(ConfigurationError, match="the module's ReduceLROnPlateau"):
+        fit(lightning, used, script, 1, module=Falling(script))
+
+
+def test_what_has_no_validation_says_what_to_pass(lightning, losses):
+    used = lightning.Callbacks([callbacks.EarlyStopping()])
+    with pytest.raises(MetricNotFoundError, match="pass val_dataloaders= to fit"):
+        fit(lightning, used, losses([0.5]), 1, limit_val_batches=0)

@@ -157,7 +157,7 @@ def test_ctrl_c_is_an_end(recorder):
 def test_a_schedule_of_skorch_is_seen_and_a_second_controller_is_an_error():
     schedule = skorch.callbacks.LRScheduler("StepLR", step_size=1)
     used = Callbacks([callbacks.LearningRateScheduler(lambda epoch: 0.1)])
-    with pytest.raises(ConfigurationError, match=r"torch.optim.lr_scheduler"):
+    with pytest.raises(ConfigurationError, match="skorch's LRScheduler"):
         net(schedule, used).fit(X, X)
 
 
@@ -245,3 +245,10 @@ def test_an_epoch_at_whose_beginning_the_end_is_asked_for_does_not_take_place(st
     assert used.history.epoch == [0]
     assert len(trained.history) == 1
     assert used.run.progress.step == 2
+
+
+def test_a_plateau_of_torch_is_a_second_controller_of_the_rate():
+    plateau = skorch.callbacks.LRScheduler(torch.optim.lr_scheduler.ReduceLROnPlateau)
+    used = Callbacks([callbacks.LearningRateScheduler(lambda epoch: 0.1)])
+    with pytest.raises(ConfigurationError, match="skorch's LRScheduler"):
+        net(plateau, used).fit(X, X)

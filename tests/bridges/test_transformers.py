@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import EarlyStoppingCallback
 
-from callboard import ConfigurationError, callbacks
+from callboard import ConfigurationError, MetricNotFoundError, callbacks
 
 pytestmark = pytest.mark.xdist_group("loop transformers")
 
@@ -204,3 +204,26 @@ def test_speeds_are_not_among_the_metrics(hf, losses):
     trainer.evaluate()
     trainer.train()
     assert set(used.history.history) == {"loss", "val_loss"}
+
+
+def test_a_monitor_of_evaluations_that_there_are_none_of_is_an_error(hf, losses):
+    used = hf.Callbacks([callbacks.EarlyStopping()])
+    model = hf.Tiny(losses([0.5, 0.25]))
+    with pytest.raises(MetricNotFoundError, match="pass eval_dataset= to the Trainer and eval_str"):
+        hf.trainer(model, used, num_train_epochs=2, eval_strategy="no").train()
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_evaluations_on_several_sets_belong_to_one_epoch(hf, losses, told):
+    heard = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(dict(logs)))
+    epochs = []
+    used = hf.Callbacks([heard], **({"evaluations": 2} if told else {}))
+    trainer = hf.trainer(hf.Tiny(losses([0.5, 0.25, 0.125, 0.5])), used, num_train_epochs=2)
+    trainer.eval_dataset = {"a": trainer.eval_dataset, "b": trainer.eval_dataset}
+    if not told:
+        with pytest.raises(ConfigurationError, match="evaluations="):
+            trainer.train()
+        return
+    trainer.train()
+    assert [set(logs) for logs in epochs] == [{"loss", "val_a_loss", "val_b_loss"}] * 2
+    assert [logs["val_b_loss"] for logs in epochs] == [0.25, 0.5]

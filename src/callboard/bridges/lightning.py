@@ -109,6 +109,8 @@ class Callbacks(Bridge, pl.Callback):
             initial_epoch=trainer.current_epoch,
             steps_per_epoch=int(batches) if batches != float("inf") else None,
             validation=bool(trainer.enable_validation),
+            rate_controller=self._scheduler_beside(trainer),
+            metrics_by="val_dataloaders= to fit",
         )
         self._guard = model.trainable.active_guard
         self.on_before_optimizer_step = None
@@ -167,6 +169,14 @@ class Callbacks(Bridge, pl.Callback):
     ) -> None:
         """Tell the callbacks of an error or Ctrl-C."""
         self._fail(exception)
+
+    def _scheduler_beside(self, trainer: pl.Trainer) -> str:
+        """Return what Lightning changes the optimizer's learning rate by, or nothing."""
+        optimizer = trainer.optimizers[self._optimizer] if trainer.optimizers else None
+        for config in trainer.lr_scheduler_configs:
+            if config.scheduler.optimizer is optimizer:
+                return f"the module's {type(config.scheduler).__name__}"
+        return ""
 
     def _logs(self, trainer: pl.Trainer) -> tuple[dict[str, Any], dict[str, str]]:
         """Return what was logged since the epoch began, and the module's own names for it."""

@@ -71,6 +71,10 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
             epochs=done + net.max_epochs,
             initial_epoch=done,
             validation=net.train_split is not None,
+            rate_controller="skorch's LRScheduler"
+            if any(isinstance(each, skorch.callbacks.LRScheduler) for _, each in net.callbacks_)
+            else None,
+            metrics_by="train_split= to the net",
         )
         self._counts_batches = self._follows_batches
         if self.run.in_epoch and done == self.run.progress.epoch + 1:

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from callboard._core.errors import ConfigurationError
 from callboard._core.logs import Means
 from callboard.bridges.bridge import Bridge
 from callboard.bridges.json_state import decoded, encoded
@@ -113,6 +114,8 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
             epochs=max(state.num_train_epochs, 1) if steps else 0,
             initial_epoch=int(state.epoch or 0),
             steps_per_epoch=steps,
+            validation=None if _evaluates(args) else False,
+            metrics_by="eval_dataset= to the Trainer and eval_strategy= to its arguments",
             rate_controller=""
             if schedule == "constant"
             else f"the Trainer's lr_scheduler_type={schedule}",
@@ -208,6 +211,8 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         """Report the end of an evaluation, and of the epoch if it is that one's."""
         if not self._is_running:
             return
+        if not self.run.in_epoch and state.global_step > self._steps_before:
+            raise self._too_many_evaluations()
         numbers = _metrics(metrics or {})
         self._evaluation |= numbers
         ours, _ = renamed(numbers, [(name, translated(name)) for name in numbers])
@@ -242,6 +247,14 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         """End the run."""
         self._end()
 
+    def _too_many_evaluations(self) -> ConfigurationError:
+        error = ConfigurationError(
+            f"an epoch has more than {self._evaluations} evaluations; with an eval_dataset that "
+            "is a dict pass Callbacks([...], evaluations=) with the number of its items"
+        )
+        self._fail(error)
+        return error
+
     def _catch_up(self, state: TrainerState, but: int = 0) -> None:
         """Count the updates that were not reported one by one, but the latest."""
         uncounted = state.global_step - self._steps_before - self.run.progress.step - but
@@ -267,6 +280,10 @@ def _metrics(logs: Mapping[str, Any]) -> dict[str, float]:
         and name not in _NOT_METRICS
         and not name.endswith(_SPEEDS)
     }
+
+
+def _evaluates(args: TrainingArguments) -> bool:
+    return bool(getattr(args.eval_strategy, "value", args.eval_strategy) != "no")
 
 
 def _steps_per_epoch(args: TrainingArguments, loader: Any) -> int | None:
