@@ -316,3 +316,28 @@ def test_what_has_no_validation_says_what_to_pass(lightning, losses):
     used = lightning.Callbacks([callbacks.EarlyStopping()])
     with pytest.raises(MetricNotFoundError, match="pass val_dataloaders= to fit"):
         fit(lightning, used, losses([0.5]), 1, limit_val_batches=0)
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_running_means_come_back_with_the_weights(lightning, parts):
+    class Normalized(lightning.pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 1))
+            self.before = {}
+
+        def training_step(self, batch, _index):
+            self.before = {name: value.clone() for name, value in self.state_dict().items()}
+            return self.net(batch).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    rows = torch.randn(20, 2)
+    rows[9] = math.nan
+    module, used = Normalized(), lightning.Callbacks([callbacks.TerminateOnNaN()])
+    trainer = lightning.trainer(max_epochs=2, callbacks=[used], accumulate_grad_batches=parts)
+    trainer.fit(module, torch.utils.data.DataLoader(rows, 4))
+    assert used.run.progress.step == 3
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, module.before[name]), name

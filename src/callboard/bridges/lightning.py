@@ -113,6 +113,8 @@ class Callbacks(Bridge, pl.Callback):
             metrics_by="val_dataloaders= to fit",
         )
         self._guard = model.trainable.active_guard
+        if self._guard is not None:
+            self._guard.follow_forwards(model)
         self.on_before_optimizer_step = None
         self._listen(batches=True)
         trainer.should_stop = trainer.should_stop or run.stopping
@@ -231,6 +233,8 @@ class Callbacks(Bridge, pl.Callback):
     def _on_train_batch_end(
         self, trainer: pl.Trainer, _module: object, outputs: Any, batch: Any, _index: int
     ) -> None:
+        if self._guard is not None and self._guard.rejected:
+            self._guard.settle_buffers()
         if self._is_awake:  # and batches before this one may not have been reported
             self._catch_up(trainer, but=1)
         # Without a loss that is returned, as in manual optimization, there is an empty dict.
