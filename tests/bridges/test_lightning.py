@@ -341,3 +341,11 @@ def test_running_means_come_back_with_the_weights(lightning, parts):
     assert used.run.progress.step == 3
     for name, value in module.state_dict().items():
         assert torch.equal(value, module.before[name]), name
+
+
+def test_progress_does_not_say_of_how_many_epochs_where_steps_end_the_run(
+    lightning, losses, capsys
+):
+    fit(lightning, lightning.Callbacks([], verbose=2), losses([0.5, 0.4]), -1, max_steps=3)
+    lines = [line.split(" - ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line.startswith("Epoch")] == ["Epoch 1", "Epoch 2"]
