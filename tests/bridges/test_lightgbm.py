@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from callboard import Callback, ConfigurationError, MetricNotFoundError, UnsupportedError, callbacks
 from callboard._core.checks import ConfigurationWarning
 from callboard.bridges.lightgbm import Callbacks
+from callboard.bridges.lightgbm_machines import Machines
 
 pytestmark = pytest.mark.xdist_group("loop lightgbm")
 
@@ -125,6 +126,35 @@ def test_what_boosting_lacks_is_an_error_before_the_first_round(recorder, used, 
     with pytest.raises(UnsupportedError, match=message):
         train([used, heard], settings)
     assert heard.lines == []
+
+
+@pytest.mark.parametrize("monitor", ["loss", "training-binary_logloss", "valid_1-binary_logloss"])
+def test_in_several_processes_training_data_is_nothing_to_decide_by(monkeypatch, monitor):
+    monkeypatch.setattr(lgb.Booster, "set_network", lambda self, **_: self)
+    settings = {"machines": "127.0.0.1:9001,127.0.0.1:9002", "local_listen_port": 9001}
+    for used in (callbacks.EarlyStopping, callbacks.ReduceLROnPlateau):
+        expected = contextlib.nullcontext()
+        if monitor != "valid_1-binary_logloss":
+            message = f"{used.__name__} goes by '{monitor}', which LightGBM .* monitor .*val_loss"
+            expected = pytest.raises(ConfigurationError, match=message)
+        with expected:
+            train([used(monitor, mode="min", patience=9)], settings, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rank"),
+    [
+        ({}, 0),
+        ({"machines": "127.0.0.1:9001"}, 0),
+        ({"workers": ["127.0.0.1:9001", "127.0.0.1:9002"], "local_port": 9002}, 1),
+        ({"nodes": "192.0.2.1:12400,127.0.0.1:12400"}, 1),
+        ({"machines": "127.0.0.1 9001, 127.0.0.1 9002", "port": "9002", "num_machine": 2}, 1),
+        ({"machines": "192.0.2.1:9,192.0.2.2:9"}, 0),
+    ],
+    ids=["alone", "one", "aliases", "by address", "spaces", "not in the list"],
+)
+def test_the_first_machine_in_the_list_is_the_first(settings, rank):
+    assert Machines.of(settings).rank == rank
 
 
 def test_a_bridge_that_is_not_unpacked_says_so():
