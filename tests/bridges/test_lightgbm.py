@@ -8,6 +8,8 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from callboard import Callback, ConfigurationError, MetricNotFoundError, UnsupportedError, callbacks
 from callboard._core.checks import ConfigurationWarning
@@ -157,9 +159,48 @@ def test_the_first_machine_in_the_list_is_the_first(settings, rank):
     assert Machines.of(settings).rank == rank
 
 
-def test_a_bridge_that_is_not_unpacked_says_so():
-    with pytest.raises(ConfigurationError, match=r"pass callbacks=\[\*callbacks\], with the star"):
+def test_a_bridge_that_is_not_unpacked_works_or_says_so():
+    message = r"pass callbacks=\[\*callbacks\], with the star"
+    with pytest.raises(ConfigurationError, match=message):
         lgb.train(BINARY, sets()[0], 3, callbacks=[Callbacks([])])
+    with pytest.raises(ConfigurationError, match=message):
+        lgb.LGBMClassifier(verbose=-1).fit(X, Y, callbacks=Callbacks([]))
+    bridge = Callbacks([])
+    lgb.train(BINARY, sets()[0], 3, callbacks=bridge)
+    assert bridge.history.epoch == [0, 1, 2]
+
+
+@pytest.mark.parametrize("block", [True, False], ids=["with", "without"])
+def test_a_bridge_that_is_unpacked_twice_says_so(recorder, block):
+    heard = recorder(only=["on_epoch_end", "close"])
+    bridge = Callbacks([heard])
+    with (
+        pytest.raises(ConfigurationError, match="heard of one round twice; pass them once"),
+        bridge if block else contextlib.nullcontext(),
+    ):
+        lgb.train(BINARY, sets()[0], 3, callbacks=[*bridge, *bridge])
+    assert heard.lines == ["close"]
+
+
+def test_training_data_is_known_whatever_it_is_called():
+    _, run = train([], rounds=2, valid_names=["mine", "held out"])
+    assert set(run.history.history) == {"loss", "val_loss"}
+    stopping = callbacks.EarlyStopping("mine-binary_logloss", patience=99)
+    _, run = train([stopping], rounds=3, valid_names=["mine", "held out"])
+    assert stopping.best == run.history.history["loss"][-1]
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_the_first_metric_of_ones_own_is_the_loss_if_lower_is_better(higher_is_better):
+    def own(predictions, data):
+        return "own", 1.0, higher_is_better
+
+    _, run = train([], {"metric": "None"}, 2, feval=own)
+    names = {"own", "val_own"} if higher_is_better else {"loss", "val_loss"}
+    assert set(run.history.history) == names
+    stopping = callbacks.EarlyStopping("val_own", mode="max", patience=1)
+    _, run = train([stopping], {"metric": "None"}, 9, feval=own)
+    assert run.history.epoch == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "eta", "shrinkage_rate"])
@@ -281,12 +322,29 @@ def test_cross_validation_shows_means_and_takes_rates_and_stops():
 
 @pytest.mark.parametrize(
     "used",
-    [callbacks.EarlyStopping(restore_best_weights=True), callbacks.ModelCheckpoint("a.txt")],
-    ids=["weights", "checkpoint"],
+    [
+        callbacks.EarlyStopping(restore_best_weights=True),
+        callbacks.ModelCheckpoint("a.txt"),
+        callbacks.ModelCheckpoint("folder"),
+    ],
+    ids=["weights", "checkpoint", "folder"],
 )
-def test_cross_validation_has_no_model(used):
+def test_cross_validation_has_no_model(recorder, used):
+    heard = recorder(only=["on_epoch_begin"])
     with pytest.raises(UnsupportedError, match="trains a model for every fold"):
-        lgb.cv(BINARY, sets()[0], 3, callbacks=[*Callbacks([used])])
+        lgb.cv(BINARY, sets()[0], 3, callbacks=[*Callbacks([used, heard])])
+    assert heard.lines == []
+
+
+def test_a_pipeline_trains_and_is_stored():
+    stopping = callbacks.EarlyStopping(patience=2, restore_best_weights=True)
+    model = lgb.LGBMRegressor(n_estimators=50, n_jobs=1, verbose=-1)
+    pipeline = make_pipeline(StandardScaler(), model)
+    held_out = {"eval_X": X[120:], "eval_y": Y[120:], "callbacks": [*Callbacks([stopping])]}
+    pipeline.fit(X[:120], Y[:120], **{f"lgbmregressor__{n}": v for n, v in held_out.items()})
+    assert model.best_iteration_ == stopping.best_epoch + 1 < 48
+    stored = pickle.loads(pickle.dumps(pipeline))
+    assert (stored.predict(X) == pipeline.predict(X)).all()
 
 
 def test_a_search_trains_one_model_after_the_other_with_copies_of_callbacks():

@@ -42,6 +42,9 @@ class Callbacks(Boosting):
         with Callbacks([...]).attach(model) as callbacks:
             model.fit(x, y, eval_set=..., callbacks=[callbacks])
 
+    A block is for one training. One that goes on from a snapshot (``save_snapshot``) goes on
+    counting rounds; callbacks begin anew.
+
     The metrics of ``learn`` have no prefix in the logs, those of the last validation set ``val_``;
     what is minimized is the ``loss``. CatBoost's names (``validation-Logloss``) can
     be read too. A round that CatBoost does not evaluate (``metric_period``) has no metrics. There
@@ -81,6 +84,7 @@ class Callbacks(Boosting):
         self._trainable: _Trainable | None = None
         self._error: BaseException | None = None
         self._evaluations = 0
+        self._heard = 0
         self._losses: tuple[Any, ...] = _DEFAULT_LOSSES
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,6 +123,13 @@ class Callbacks(Boosting):
         """End the run; raise a callback's own error, which CatBoost has made a text of."""
         own, self._error = self._error, None
         if error is None:
+            if not self._heard:
+                warnings.warn(
+                    "no round was heard of in this block; pass the object to the training: "
+                    "model.fit(..., callbacks=[callbacks])",
+                    ConfigurationWarning,
+                    stacklevel=2,
+                )
             self._end_unsaid()
         super().__exit__(kind, error, trace)
         if own is not None and isinstance(error, catboost.CatBoostError):
@@ -131,6 +142,9 @@ class Callbacks(Boosting):
         if not self._is_running:
             self._begin_run()
         try:
+            if info.iteration <= self._heard:
+                self._fail_as_twice()
+            self._heard = info.iteration
             stop = self._report(info)
         except BaseException as error:
             self._error = error
@@ -147,6 +161,9 @@ class Callbacks(Boosting):
 
     def _report(self, info: Any) -> bool:
         done = info.iteration
+        if self.run.in_epoch and self.run.progress.epoch != done - 1:  # it goes on from a snapshot
+            self.run.drop_epoch()
+            self._guarded(self.run.begin_epoch, done - 1)
         if self._trainable is not None:
             self._trainable.rounds = done
         stop = self._guarded(self._end_round, self._latest(info.metrics))
@@ -178,7 +195,7 @@ class Callbacks(Boosting):
             _cannot_save()
         given = {} if self._model is None else self._model.get_params()
         rounds = next((given[name] for name in _ROUNDS if name in given), _DEFAULT_ROUNDS)
-        self._evaluations = 0
+        self._evaluations = self._heard = 0
         own = given.get("eval_metric")
         self._directions = dict(_directions())
         if hasattr(own, "is_max_optimal"):  # a metric written in Python

@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 _RATES = ("learning_rate", "shrinkage_rate", "eta")
 _DEFAULT_RATE = 0.1
 _BOOSTING = ("boosting", "boosting_type", "boost")
-_METRICS = "valid_sets=[train, validation]"
+_METRICS = "valid_sets=[train, validation], or eval_X and eval_y to an estimator"
 
 
 class Callbacks(Boosting):
@@ -92,8 +92,16 @@ class Callbacks(Boosting):
         yield _Call(self._after, order=25)  # before LightGBM's early stopping, which raises
         yield _Call(self._last, order=1_000_000)
 
+    def __len__(self) -> int:
+        """Return how many that are: lgb.train and lgb.cv take this object without the star too."""
+        return 3
+
     def __call__(self, env: CallbackEnv) -> NoReturn:
         """Say that this object is to be unpacked."""
+        self.append(env)
+
+    def append(self, _other: object) -> NoReturn:
+        """Say the same to an estimator, which would add its own to a copy of this object."""
         raise ConfigurationError(
             "LightGBM needs several callbacks of this: pass callbacks=[*callbacks], with the star"
         )
@@ -112,7 +120,8 @@ class Callbacks(Boosting):
                 self._check_monitors(env.model)
         else:
             trainable = Folds([_Trainable(fold, env.params) for fold in env.model.boosters])
-        self._begin(
+        self._begin_on(
+            env.model,
             trainable=trainable,
             epochs=env.end_iteration,
             initial_epoch=env.begin_iteration,
@@ -134,12 +143,16 @@ class Callbacks(Boosting):
                 )
 
     def _after(self, env: CallbackEnv) -> None:
+        evaluated = env.evaluation_result_list or []
         results: dict[str, dict[str, float]] = {}
-        for data, metric, value, *_ in env.evaluation_result_list or ():
+        for data, metric, value, *_ in evaluated:
             results.setdefault(data, {})[metric] = value
+        self._directions = {each[1]: "max" if each[3] else "min" for each in evaluated}
+        training: set[str] = set()
         if self._trainable is not None:
-            self._trainable.results = list(env.evaluation_result_list or ())
-        self._guarded(self._end_round, results)
+            self._trainable.results = evaluated
+            training = results.keys() - set(env.model.name_valid_sets)
+        self._guarded(self._end_round, results, training)
 
     def _last(self, env: CallbackEnv) -> None:
         """End the training, if a callback asked for that or there are no more rounds."""

@@ -15,7 +15,7 @@ __all__ = ["Callbacks"]
 
 Array = np.ndarray[Any, Any]
 
-_METRICS = 'evals=[(train, "train"), (validation, "validation")]'
+_METRICS = 'evals=[(train, "train"), (validation, "validation")], or eval_set to an estimator'
 
 
 class Callbacks(Boosting, xgb.callback.TrainingCallback):
@@ -78,7 +78,9 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
         else:
             trainable = Folds([_Trainable(fold.bst) for fold in model.cvfolds])
         self._log = {}
-        self._begin(trainable=trainable, epochs=self._epochs, batches=False, metrics_by=_METRICS)
+        self._begin_on(
+            model, trainable=trainable, epochs=self._epochs, batches=False, metrics_by=_METRICS
+        )
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:

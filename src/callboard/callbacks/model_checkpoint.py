@@ -140,6 +140,7 @@ class ModelCheckpoint(MonitorCallback):
         if self.save_best_only or (self._folder and self._folder.retention.save_top_k):
             super().check()
         if self._folder is not None:
+            _ = self.run.trainable.nonfinite  # a run without a model has none, and says so
             check_state(self.run.trainable)
             self._folder.open(self.monitor, self._watched.mode, writes=not self.run.trainable.rank)
             if self.best is None:
