@@ -9,8 +9,10 @@ from sklearn.decomposition import (
     MiniBatchDictionaryLearning,
     MiniBatchNMF,
 )
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import (
+    LogisticRegression,
     PassiveAggressiveClassifier,
     PassiveAggressiveRegressor,
     Perceptron,
@@ -22,6 +24,7 @@ from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neural_network import BernoulliRBM, MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sklearn.utils import all_estimators
 
@@ -210,7 +213,7 @@ def test_what_cannot_be_saved_is_an_error_before_the_first_epoch(recorder, tmp_p
     heard, estimator = recorder(only=["on_epoch_begin"]), make()
     with pytest.raises(
         UnsupportedError,
-        match=r"a Birch cannot be saved and put back: it keeps a tree .* leave out",
+        match=r"a Birch keeps a tree .* cannot be saved and put back; leave out",
     ):
         train(estimator, {}, 1, [saving(tmp_path)[index], heard])
     assert heard.lines == []
@@ -223,6 +226,46 @@ def test_what_cannot_be_saved_can_be_trained_with_callbacks_that_do_not(tmp_path
     pictures = callbacks.TensorBoard(tmp_path)
     run = train(Birch(), {}, 5, [logger, stopping, pictures])
     assert run.history.epoch == [0, 1, 2]
+
+
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RandomForestClassifier(warm_start=True),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        MultiOutputClassifier(LogisticRegression()),
+    ],
+    ids=["forest", "pipeline", "several"],
+)
+def test_without_partial_fit_nothing_is_saved_that_is_not_the_whole(
+    recorder, tmp_path, index, estimator
+):
+    heard = recorder(only=["on_epoch_begin"])
+    with pytest.raises(UnsupportedError, match=r"has no partial_fit, and is more .* leave out"):
+        train(estimator, {}, 1, [saving(tmp_path)[index], heard])
+    assert heard.lines == []
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_a_linear_model_goes_on_without_partial_fit(tmp_path):
+    def fit(epochs):
+        estimator = LogisticRegression(warm_start=True, max_iter=1)
+        used = saving(tmp_path)
+        used[0].delete_checkpoint = False
+        trainable = EstimatorTrainable(estimator)
+        with Run(trainable=trainable, epochs=epochs, callbacks=used, verbose=0) as run:
+            for epoch in run.epochs():
+                for _ in run.train([None]):
+                    run.log(loss=-epoch + 0 * estimator.fit(X, WORDS).n_iter_[0])
+        return estimator
+
+    fit(2)
+    resumed = fit(4)
+    straight = LogisticRegression(warm_start=True, max_iter=1)
+    for _ in range(4):
+        straight.fit(X, WORDS)
+    assert (resumed.coef_ == straight.coef_).all()
 
 
 class Keeps(SGDRegressor):

@@ -11,7 +11,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from callboard import Callback, ConfigurationError, MetricNotFoundError, UnsupportedError, callbacks
+from callboard import (
+    Callback,
+    ConfigurationError,
+    MetricNotFoundError,
+    RunStateError,
+    UnsupportedError,
+    callbacks,
+)
 from callboard._core.checks import ConfigurationWarning
 from callboard.bridges.lightgbm import Callbacks
 from callboard.bridges.lightgbm_machines import Machines
@@ -366,3 +373,26 @@ def test_ctrl_c_in_the_middle_is_heard_of_in_a_block(recorder):
     with pytest.raises(KeyboardInterrupt):
         train([heard], beside=[press])
     assert heard.lines == ["on_exception KeyboardInterrupt", "close"]
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["over before", "goes on"])
+def test_another_training_with_the_same_object_meanwhile_ends_the_first(ends):
+    class Trains(Callback):
+        inner = False
+
+        def on_epoch_end(self, epoch, logs=None):
+            if self.inner and epoch == 2 and not ends:
+                raise ArithmeticError
+            if not self.inner and epoch == 1:
+                self.inner = True
+                with contextlib.suppress(ArithmeticError):
+                    begin(4)
+
+    bridge = Callbacks([Trains()])
+
+    def begin(rounds):
+        lgb.train(BINARY, sets()[0], rounds, callbacks=[*bridge])
+
+    with pytest.raises(RunStateError, match="another training that began meanwhile; give each"):
+        begin(9)
+    assert bridge.history.epoch == list(range(4 if ends else 2))

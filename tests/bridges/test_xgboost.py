@@ -13,7 +13,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from callboard import Callback, ConfigurationError, MetricNotFoundError, UnsupportedError, callbacks
+from callboard import (
+    Callback,
+    ConfigurationError,
+    MetricNotFoundError,
+    RunStateError,
+    UnsupportedError,
+    callbacks,
+)
 from callboard._core.checks import ConfigurationWarning
 from callboard.bridges.xgboost import Callbacks
 from callboard.checkpoint import CheckpointStore
@@ -392,3 +399,26 @@ def test_ctrl_c_in_the_middle_is_heard_of_in_a_block(recorder, tmp_path, inside)
         xgb.train(BINARY, TRAIN, 9, evals=SETS, callbacks=[bridge], verbose_eval=False)
     assert heard.lines == ["on_exception KeyboardInterrupt", "close"]
     assert len(log.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["over before", "goes on"])
+def test_another_training_with_the_same_object_meanwhile_ends_the_first(ends):
+    class Trains(Callback):
+        inner = False
+
+        def on_epoch_end(self, epoch, logs=None):
+            if self.inner and epoch == 2 and not ends:
+                raise ArithmeticError
+            if not self.inner and epoch == 1:
+                self.inner = True
+                with contextlib.suppress(ArithmeticError):
+                    begin(4)
+
+    bridge = Callbacks([Trains()])
+
+    def begin(rounds):
+        xgb.train(BINARY, TRAIN, rounds, callbacks=[bridge])
+
+    with pytest.raises(RunStateError, match="another training that began meanwhile; give each"):
+        begin(9)
+    assert bridge.history.epoch == list(range(4 if ends else 2))

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from callboard._core import fs
-from callboard._core.errors import ConfigurationError, UnsupportedError
+from callboard._core.errors import ConfigurationError, RunStateError, UnsupportedError
 from callboard._core.inspection import Inspection, Profiler
 from callboard._core.monitor import Mode, direction
 from callboard._core.trainable import NoModel
@@ -147,6 +147,18 @@ class Boosting(Bridge):
             self._fail_as_twice()
         self._begin(**options)
         self._host = host
+
+    def _require_own(self, host: Any) -> None:
+        """Raise where callbacks hear of another training than the one that they follow.
+
+        Raises:
+            RunStateError: If another one has begun meanwhile, in another thread or in a callback.
+        """
+        if host is not self._host:
+            raise RunStateError(
+                "these callbacks take part in another training that began meanwhile; give each "
+                "training a copy of its own"
+            )
 
     def _fail_as_twice(self) -> NoReturn:
         error = ConfigurationError(

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model._base import LinearClassifierMixin, LinearModel
+from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 
 from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
 from callboard.bridges.estimator_state import RATES, EstimatorState, by_columns, leave_out
@@ -23,6 +25,9 @@ _WITHOUT_RATE = ("optimal", "pa1", "pa2")
 
 # Estimators that keep more than arrays and plain values; the others are found out when fitted.
 _WITH_OBJECTS = {"Birch": "a tree of objects beside its arrays"}
+
+# Estimators that are nothing but arrays and plain values, though some have no partial_fit.
+_PLAIN = (LinearClassifierMixin, LinearModel, BaseMultilayerPerceptron)
 
 
 class EstimatorTrainable(LayerlessTrainable):
@@ -144,16 +149,24 @@ class EstimatorTrainable(LayerlessTrainable):
 
         Of estimators that are not scikit-learn's own that is known when they are fitted.
         """
-        inner = self.estimator.get_params(deep=True).values()
-        for estimator in (self.estimator, *filter(trains, inner)):
-            kinds = {kind.__name__ for kind in type(estimator).__mro__}
-            for kind in sorted(kinds & _WITH_OBJECTS.keys()):
-                raise UnsupportedError(
-                    f"a {kind} cannot be saved and put back: it keeps {_WITH_OBJECTS[kind]}; leave "
-                    "out callbacks that save it or restore its weights"
-                )
+        self._check_kind()
         if not weights_only:
             self.state_dict()
+
+    def _check_kind(self) -> None:
+        kind = type(self.estimator).__name__
+        inside = filter(trains, self.estimator.get_params(deep=True).values())
+        kinds = {each.__name__ for part in (self.estimator, *inside) for each in type(part).__mro__}
+        why = next((f"a {n} keeps {_WITH_OBJECTS[n]}" for n in _WITH_OBJECTS if n in kinds), "")
+        if not (
+            why or hasattr(self.estimator, "partial_fit") or isinstance(self.estimator, _PLAIN)
+        ):
+            why = f"a {kind} has no partial_fit, and is more than its arrays"
+        if why:
+            raise UnsupportedError(
+                f"{why}, so it cannot be saved and put back; leave out callbacks that save it or "
+                "restore its weights"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that ``partial_fit`` goes on from.

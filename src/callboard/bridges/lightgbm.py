@@ -62,6 +62,7 @@ class Callbacks(Boosting):
         ConfigurationError: For a list that holds something else than callbacks; before the first
             round for what surely cannot work.
         UnsupportedError: For callbacks that act by batches, and for ``BackupAndRestore``.
+        RunStateError: In a training while which another one with the same object began.
 
     Example:
         >>> import numpy as np
@@ -109,6 +110,7 @@ class Callbacks(Boosting):
     def _before(self, env: CallbackEnv) -> None:
         if env.iteration == env.begin_iteration:
             self._begin_run(env)
+        self._require_own(env.model)
         self._guarded(self.run.begin_epoch, env.iteration)
 
     def _begin_run(self, env: CallbackEnv) -> None:
@@ -143,6 +145,7 @@ class Callbacks(Boosting):
                 )
 
     def _after(self, env: CallbackEnv) -> None:
+        self._require_own(env.model)
         evaluated = env.evaluation_result_list or []
         results: dict[str, dict[str, float]] = {}
         for data, metric, value, *_ in evaluated:

@@ -45,6 +45,7 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
         ConfigurationError: For a list that holds something else than callbacks; before the first
             round for what surely cannot work.
         UnsupportedError: For callbacks that act by batches, and for ``BackupAndRestore``.
+        RunStateError: In a training while which another one with the same object began.
 
     Example:
         >>> import numpy as np
@@ -85,6 +86,7 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """Report the beginning of a round, or end the training."""
+        self._require_own(model)
         self._log, self._trained = evals_log, (model, model.num_boosted_rounds())
         if not self.run.stopping:
             self._guarded(self.run.begin_epoch, epoch)
@@ -92,6 +94,7 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """Report the end of a round."""
+        self._require_own(model)
         self._guarded(self._end_round, _latest(evals_log))
         return False  # True would keep it from the callbacks after this one
 
