@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import catboost
-import catboost.metrics
 import numpy as np
 
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.dispatch import CallbackList
 from callboard._core.errors import ConfigurationError, UnsupportedError
-from callboard._core.monitor import Mode
 from callboard._core.trainable import NoModel
 from callboard.bridges.boosting import Boosting, BoostingTrainable, Results
+from callboard.bridges.catboost_metrics import direction_of, directions
 from callboard.callbacks import ModelCheckpoint, OrbaxCheckpoint
 
 __all__ = ["Callbacks"]
@@ -197,9 +194,9 @@ class Callbacks(Boosting):
         rounds = next((given[name] for name in _ROUNDS if name in given), _DEFAULT_ROUNDS)
         self._evaluations = self._heard = 0
         own = given.get("eval_metric")
-        self._directions = dict(_directions())
+        self._directions = dict(directions())
         if hasattr(own, "is_max_optimal"):  # a metric written in Python
-            self._directions[type(own).__name__] = _direction_of(own)
+            self._directions[type(own).__name__] = direction_of(own)
         # Without the block the run ends before CatBoost has put the model together.
         has_model = self._model is not None and self._is_entered
         self._trainable = _Trainable(self._model) if has_model else None
@@ -271,32 +268,3 @@ def _cannot_save() -> NoReturn:
         "CatBoost's model cannot be saved while it trains; pass fit(save_snapshot=True), or "
         "EarlyStopping(restore_best_weights=True) and model.save_model afterwards"
     )
-
-
-# Metrics that CatBoost only makes with arguments.
-_WITH_ARGUMENTS: dict[str, Mode] = {
-    "AverageGain": "max",
-    "F": "max",
-    "Focal": "min",
-    "Huber": "min",
-    "Lq": "min",
-    "NumErrors": "min",
-    "PairLogitPairwise": "min",
-    "QueryAverage": "max",
-    "Tweedie": "min",
-}
-
-
-@cache
-def _directions() -> dict[str, Mode]:
-    """Return what CatBoost knows of its metrics: whether lower or higher values are better."""
-    known = dict(_WITH_ARGUMENTS)
-    for name in catboost.metrics.__all__:
-        metric = getattr(catboost.metrics, name)
-        with contextlib.suppress(ValueError, catboost.CatBoostError):  # of the mandatory arguments
-            known[name] = _direction_of(metric())
-    return known
-
-
-def _direction_of(metric: Any) -> Mode:
-    return "max" if metric.is_max_optimal() else "min"
