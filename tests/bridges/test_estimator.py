@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.cluster import Birch, MiniBatchKMeans
 from sklearn.decomposition import (
     IncrementalPCA,
@@ -298,6 +299,40 @@ def test_the_state_of_another_estimator_is_refused_whole():
         with pytest.raises(DataError, match=message):
             EstimatorTrainable(other).load_state_dict(state)
         assert not hasattr(other, "n_features_in_")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "message"),
+    [
+        (
+            SGDClassifier(class_weight={0: 1, 1: 2}),
+            SGDClassifier(class_weight={0: 1, 1: 3}),
+            "1, 3",
+        ),
+        (SGDClassifier(class_weight={0: 1, 1: 2}), SGDClassifier(), "class_weight: .* None now"),
+        (GaussianNB(priors=[0.5, 0.5]), GaussianNB(priors=[0.25, 0.75]), "priors: .* now"),
+        (
+            GaussianNB(priors=np.array([0.5, 0.5])),
+            GaussianNB(priors=np.array([0.25, 0.75])),
+            "priors: .* now",
+        ),
+    ],
+    ids=["dict", "none", "list", "array"],
+)
+def test_parameters_of_all_kinds_have_to_be_the_same(tmp_path, then, now, message):
+    def fit(estimator):
+        backup = callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+        with Run(
+            trainable=EstimatorTrainable(estimator), epochs=2, callbacks=[backup], verbose=0
+        ) as run:
+            for _ in run.epochs():
+                for _ in run.train([None]):
+                    estimator.partial_fit(X, CODES > 0, [0, 1])
+
+    fit(then)
+    fit(clone(then))
+    with pytest.raises(DataError, match=message):
+        fit(now)
 
 
 def test_estimators_inside_are_compared_too():

@@ -87,14 +87,10 @@ class EstimatorState:
 
     def _compared(self) -> dict[str, Any]:
         """Return the parameters that have to be equal; others than plain values are not known."""
-        kinds = (*_PLAIN, list, tuple, np.random.RandomState)
         parameters = self._estimator.get_params(deep=True)  # those of an estimator inside too
-        return {
-            name: type(value).__name__ if trains(value) else value
-            for name, value in parameters.items()
-            if name.rpartition("__")[2] not in _INDIFFERENT
-            and (trains(value) or isinstance(value, kinds))
-        }
+        known = {n: _comparable(v) for n, v in parameters.items() if _ends(n) not in _INDIFFERENT}
+        kinds = (*_PLAIN, list, tuple, np.ndarray, np.random.RandomState)
+        return {name: value for name, value in known.items() if isinstance(value, kinds)}
 
     def _compare(self, state: Mapping[str, Any]) -> None:
         kind = type(self._estimator).__name__
@@ -240,7 +236,25 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, _PLAIN)
 
 
+def _ends(name: str) -> str:
+    """Return what a parameter is called in the estimator inside that has it."""
+    return name.rpartition("__")[2]
+
+
+def _comparable(value: Any) -> Any:
+    """Return for a parameter what can be saved and compared."""
+    if trains(value):
+        return type(value).__name__
+    return repr(sorted(value.items(), key=repr)) if isinstance(value, dict) else value
+
+
 def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):  # generators may be anywhere
-        return True
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if _RANDOM in one and _RANDOM in other:  # generators may be anywhere
+            return True
+        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
     return bool(one == other)
