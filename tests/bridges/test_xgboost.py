@@ -379,6 +379,17 @@ def test_what_is_no_callback_of_ours_is_an_error(given, message):
         Callbacks(given)
 
 
+@pytest.mark.parametrize(
+    "given", [iter, tuple, lambda used: used[0]], ids=["iterator", "tuple", "one"]
+)
+def test_callbacks_are_given_in_any_kind_of_list(recorder, given):
+    heard = recorder(only=["on_train_begin"])
+    bridge = Callbacks(given([heard]))
+    for _ in range(2):
+        xgb.train(BINARY, TRAIN, 1, callbacks=[bridge])
+    assert len(heard.lines) == 2
+
+
 def test_a_folder_holds_models_that_xgboost_loads(tmp_path):
     model, _ = train([callbacks.ModelCheckpoint(tmp_path / "models")], rounds=3)
     _, state = CheckpointStore(tmp_path / "models").load_newest()
