@@ -166,6 +166,8 @@ class Bridge:
         """End the run, if there is one that has not ended."""
         if self._is_running:
             self._is_running = False
+            if self.run.stopping and not self.run.progress.batch:
+                self.run.drop_epoch()  # its beginning was when the end was asked for
             self.run.end()
 
     def _fail(self, error: BaseException) -> None:

@@ -75,6 +75,11 @@ class ProgbarLogger(Callback):
         """Begin the epoch's line."""
         self._begin(self._title(epoch))
 
+    def _title(self, epoch: int) -> str:
+        """Return what an epoch's line begins with; of how many, unless a host ends otherwise."""
+        of = self.params["epochs"]
+        return f"Epoch {epoch + 1}/{of}" if of else f"Epoch {epoch + 1}"
+
     def state_dict(self) -> dict[str, Any]:
         """Return how long an epoch is, where only that shows."""
         return {"steps": self._usual_steps}
@@ -120,11 +125,6 @@ class ProgbarLogger(Callback):
         """Leave the screen in order."""
         if self._display is not None:
             self._show(self._display.close)
-
-    def _title(self, epoch: int) -> str:
-        """Return what an epoch is called; of how many, where a host has told."""
-        epochs = self.params["epochs"]
-        return f"Epoch {epoch + 1}/{epochs}" if epochs else f"Epoch {epoch + 1}"
 
     def _begin(self, title: str, done: int = 0) -> None:
         self._validation = None
