@@ -14,6 +14,7 @@ from callboard.callbacks import (
     LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
+    ReduceLROnPlateau,
     TensorBoard,
     TerminateOnNaN,
 )
@@ -133,6 +134,18 @@ def test_nothing_is_compiled_anew_when_a_callback_sets_the_rate_or_fit_is_called
         model.fit(X, Y, batch_size=8, verbose=0)
     assert len(compilations(caplog)) == 1
     assert model.optimizer.learning_rate == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("rate_setter", [LearningRateScheduler(lambda _: 0.5), ReduceLROnPlateau()])
+def test_a_rate_that_a_schedule_sets_is_left_to_it(rate_setter):
+    schedule = optax.cosine_decay_schedule(0.1, 100)
+    model = made(optimizer=optax.inject_hyperparams(optax.adam)(schedule))
+    model.build(X)
+    with pytest.raises(ConfigurationError, match=r"sets the learning rate, and a schedule in the"):
+        model.fit(X, Y, verbose=0, callbacks=[rate_setter], validation_data=(X, Y))
+    assert model.optimizer.iterations == 0
+    model.fit(X, Y, verbose=0)
+    assert model.optimizer.learning_rate == pytest.approx(float(schedule(1)))
 
 
 def test_several_steps_in_one_execution_are_the_same_steps():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["JaxTrainable", "Trained"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+
+# What the path of a learning rate in the state of optax.inject_hyperparams ends in.
+_RATE = ("hyperparams", "learning_rate")
 
 
 class Trained(Protocol):
@@ -103,12 +107,21 @@ class JaxTrainable:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate in the optimizer's state; several of them keep their ratios."""
+        """The learning rate in the optimizer's state; several of them keep their ratios.
+
+        Where schedules set some of them, it is the first of the others.
+        """
         return _number(self._rates()[0])
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         rate, leaves = valid_rate(value), self._rates()
+        if not self.rate_can_be_set:
+            raise UnsupportedError(
+                f"{self.rate_controller} sets the learning rate anew in every step, so nothing "
+                "else can; make it with a number, as in "
+                "optax.inject_hyperparams(optax.adam)(learning_rate=0.001)"
+            )
         first = _number(leaves[0])
         if len(leaves) > 1 and not first:
             raise UnsupportedError(
@@ -126,8 +139,13 @@ class JaxTrainable:
     @property
     def rate_controller(self) -> str:
         """A schedule inside the optimizer, which sets the rate anew in every step."""
-        schedules = (leaf for leaf in self._leaves() if _is_of_schedule(leaf))
-        return "a schedule in the optimizer" if next(schedules, None) else ""
+        return "" if self.rate_can_be_set else "a schedule in the optimizer"
+
+    @property
+    def rate_can_be_set(self) -> bool:
+        """Whether no schedule in the optimizer would set the learning rate back."""
+        scheduled = _scheduled(self._leaves())
+        return not scheduled or any(leaf.path not in scheduled for leaf in self._rates())
 
     def weights(self, into: Arrays | None = None) -> Arrays:
         """Copy all weights to the host, into arrays from an earlier call if given."""
@@ -268,11 +286,11 @@ class JaxTrainable:
         return weights_of(self._leaves())
 
     def _rates(self) -> list[Leaf]:
-        rates = [
-            leaf
-            for leaf in self._leaves()
-            if leaf.role == "optimizer" and leaf.path[-2:] == ("hyperparams", "learning_rate")
-        ]
+        """Return the learning rates, those that schedules set only if there are no others."""
+        leaves = self._leaves()
+        rates = [leaf for leaf in leaves if leaf.role == "optimizer" and leaf.path[-2:] == _RATE]
+        scheduled = _scheduled(leaves)
+        rates = [leaf for leaf in rates if leaf.path not in scheduled] or rates
         if not rates:
             raise UnsupportedError(
                 "this needs the learning rate, and there is none in the optimizer's state that can "
@@ -282,8 +300,14 @@ class JaxTrainable:
         return rates
 
 
-def _is_of_schedule(leaf: Leaf) -> bool:
-    return leaf.role == "optimizer" and "hyperparams_states" in leaf.path
+def _scheduled(leaves: list[Leaf]) -> set[tuple[str, ...]]:
+    """Return the paths of the learning rates that a schedule sets: those that have a state."""
+    paths = set()
+    for leaf in leaves:
+        for i, pair in enumerate(itertools.pairwise(leaf.path)):
+            if pair == ("hyperparams_states", "learning_rate"):
+                paths.add((*leaf.path[:i], *_RATE))
+    return paths
 
 
 def _number(leaf: Leaf) -> float:
