@@ -14,7 +14,7 @@ import numpy as np
 from callboard._core.errors import DataError, UnsupportedError
 from callboard._core.learning_rate import valid_rate
 from callboard._core.logs import Logs
-from callboard.jax import files
+from callboard.jax import files, processes
 from callboard.jax.arrays import is_key, to_array
 from callboard.jax.inspection import JaxInspection
 from callboard.jax.leaves import Leaf, leaves_of, weights_of, with_values
@@ -97,8 +97,8 @@ class JaxTrainable:
         return jax.process_index()
 
     def reduced(self, logs: Logs) -> Logs:
-        """Return the metrics as they are: arrays over all devices have all samples in them."""
-        return logs
+        """Return metrics over the samples of all processes that train this state, once a pass."""
+        return processes.reduced(logs) if processes.is_shared(self.state) else logs
 
     @property
     def synchronous(self) -> bool:
