@@ -15,7 +15,7 @@ from callboard.jax.forward import Outcome, check_outputs, outcome_of, takes_prob
 from callboard.jax.scores import Scores, Sums
 
 if TYPE_CHECKING:
-    from callboard.jax.model import Model
+    from callboard.jax.learner import Learner
 
 __all__ = ["EvaluationStep", "TrainState", "TrainStep"]
 
@@ -43,19 +43,19 @@ class TrainStep:
     something of it copies it between two steps. The sums of the metrics are not, as logs hold them.
 
     Args:
-        model: A model on which ``compile`` was called.
+        learner: What ``compile`` was called on.
 
     Raises:
         RunStateError: If it was not.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._network = model.network
-        self._objectives = model.require_compiled()
-        self._optimizer = model.require_optimizer().wrapped
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+        self._network = learner.network
+        self._objectives = learner.require_compiled()
+        self._optimizer = learner.require_optimizer().wrapped
         self._scores = Scores(self._objectives)
-        self._compiled = model.settings.compiled
+        self._compiled = learner.settings.compiled
         self._functions: dict[tuple[str, bool], Callable[..., Any]] = {}
         self._checked = not any(map(takes_probabilities, self._objectives.heads))
         self._gradients: Callable[..., Any] | None = None
@@ -63,7 +63,7 @@ class TrainStep:
         self._saved: Any = None  # sums to go on with, until there are some of their shapes
         self._sums: Sums | None = None
         self._samples = 0
-        self._clear = model.placement.state(jnp.zeros(2, jnp.float32))
+        self._clear = learner.placement.state(jnp.zeros(2, jnp.float32))
         self.latest: Batch | None = None
 
     def begin_epoch(self, done: int = 0) -> None:
@@ -107,11 +107,11 @@ class TrainStep:
         return self._saved if self._sums is None else self._sums
 
     def _run(self, batch: Batch, *, stacked: bool) -> None:
-        trainable = self._model.trainable
+        trainable = self._learner.trainable
         function = self._function(trainable.guards, stacked=stacked)
         mark = self._clear if trainable.mark is None else trainable.mark
-        self._model.train_state, self._sums, mark = function(
-            self._model.train_state, self._sums, mark, batch
+        self._learner.state, self._sums, mark = function(
+            self._learner.state, self._sums, mark, batch
         )
         if trainable.guards:
             trainable.mark = mark
@@ -121,19 +121,19 @@ class TrainStep:
 
     def _begin(self, execution: Execution) -> None:
         """Find the mistakes that show at the first batch, and the shapes of the metrics' sums."""
-        batch, state = execution.batches[0], self._model.train_state
+        batch, state = execution.batches[0], self._learner.state
         if execution.stacked:
             batch = jax.tree.map(lambda a: a[0], batch)
         if not self._checked:
-            check_outputs(self._objectives, self._model.forward(batch.x))
+            check_outputs(self._objectives, self._learner.forward(batch.x))
             self._checked = True
         if self._nothing is None:
             outcome = jax.eval_shape(self._outcome, state, batch)
             nothing = self._scores.begin(outcome, batch)
-            self._nothing = self._model.placement.state(nothing)
+            self._nothing = self._learner.placement.state(nothing)
         if self._saved is not None:
             restored = self._scores.restored(self._nothing, self._saved)
-            self._sums, self._saved = self._model.placement.state(restored), None
+            self._sums, self._saved = self._learner.placement.state(restored), None
         elif self._sums is None:
             self._sums = self._nothing
 
@@ -156,7 +156,7 @@ class TrainStep:
             self._functions[wanted] = self._jitted(
                 steps if stacked else step,
                 donate_argnums=0,
-                **self._model.placement.results(self._model.train_state),
+                **self._learner.placement.results(self._learner.state),
             )
         return self._functions[wanted]
 
@@ -239,16 +239,16 @@ class EvaluationStep:
     """Forward pass and metrics, as one compiled function.
 
     Args:
-        model: A model on which ``compile`` was called.
+        learner: What ``compile`` was called on.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._objectives = model.require_compiled()
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+        self._objectives = learner.require_compiled()
         self._scores = Scores(self._objectives)
         self._checked = not any(map(takes_probabilities, self._objectives.heads))
         self._add: Callable[..., Any] = self._added
-        if model.settings.compiled:
+        if learner.settings.compiled:
             self._add = jax.jit(self._added)
         self._nothing: Sums | None = None
         self._sums: Sums | None = None
@@ -260,14 +260,14 @@ class EvaluationStep:
 
     def __call__(self, batch: Batch) -> int:
         """Add a batch; return its samples."""
-        state = self._model.train_state
+        state = self._learner.state
         if not self._checked:
-            check_outputs(self._objectives, self._model.forward(batch.x))
+            check_outputs(self._objectives, self._learner.forward(batch.x))
             self._checked = True
         if self._sums is None:
             outcome = jax.eval_shape(self._outcome, state.params, state.rest, state.key, batch)
             nothing = self._scores.begin(outcome, batch)
-            self._sums = self._nothing = self._model.placement.state(nothing)
+            self._sums = self._nothing = self._learner.placement.state(nothing)
         self._sums = self._add(self._sums, state.params, state.rest, state.key, batch)
         samples = int(jax.tree.leaves(batch.x)[0].shape[0])
         self._samples += samples
@@ -278,7 +278,7 @@ class EvaluationStep:
         return self._scores.logs(self._sums, self._samples)
 
     def _outcome(self, params: Any, rest: Any, key: jax.Array, batch: Batch) -> Outcome:
-        outputs, _ = self._model.network.apply(
+        outputs, _ = self._learner.network.apply(
             params, rest, batch.x, jax.random.wrap_key_data(key), training=False
         )
         return outcome_of(self._objectives, outputs, batch)

@@ -31,22 +31,23 @@ _RATE = ("hyperparams", "learning_rate")
 
 
 class Trained(Protocol):
-    """What is trained: a ``Model``, or the view of a loop of the user's own.
+    """What is trained: a ``Learner``, or the view of a loop of the user's own.
 
     Attributes:
         state: All that training changes, a pytree.
-        stop_training: Whether a callback asked for the end.
     """
 
     state: Any
-    stop_training: bool
 
     @property
     def steps_by_itself(self) -> bool:
         """Whether the steps are ours, so that they look at every loss."""
 
-    def activations(self, inputs: Any) -> Mapping[str, jax.Array]:
-        """Return what each layer gives out for a batch's inputs."""
+    def inputs_of(self, batch: Any) -> Any:
+        """Return what of a batch goes into the network."""
+
+    def activations(self, batch: Any) -> Mapping[str, jax.Array]:
+        """Return what each layer gives out for a batch."""
 
     def gradients(self) -> Mapping[str, jax.Array]:
         """Return the gradients for the latest batch."""
@@ -59,7 +60,8 @@ class JaxTrainable:
     """What callbacks may do to a state of JAX: :class:`callboard.Trainable` for JAX.
 
     Args:
-        model: The model, or the view of a state whose loop the user wrote.
+        trained: The learner of a model, or the view of a state whose loop the user wrote.
+        model: What callbacks see as ``model``.
 
     Attributes:
         in_use: Whether the process trains anything on JAX.
@@ -70,8 +72,9 @@ class JaxTrainable:
 
     in_use: ClassVar[bool] = False
 
-    def __init__(self, model: Trained) -> None:
+    def __init__(self, trained: Trained, model: Any) -> None:
         JaxTrainable.in_use = True
+        self.trained = trained
         self.model = model
         self.guards = ""
         self.mark: jax.Array | None = None
@@ -80,11 +83,11 @@ class JaxTrainable:
     @property
     def state(self) -> Any:
         """All that training changes."""
-        return self.model.state
+        return self.trained.state
 
     @state.setter
     def state(self, state: Any) -> None:
-        self.model.state = state
+        self.trained.state = state
 
     @property
     def inspection(self) -> JaxInspection:
@@ -177,11 +180,11 @@ class JaxTrainable:
 
     def gradients(self) -> Arrays:
         """Return the gradients of the latest batch, at the weights there are now."""
-        return {name: to_array(value) for name, value in self.model.gradients().items()}
+        return {name: to_array(value) for name, value in self.trained.gradients().items()}
 
     def activations(self, inputs: Any) -> Arrays:
         """Return what each layer gives out for a batch's inputs, in evaluation mode."""
-        return {name: to_array(value) for name, value in self.model.activations(inputs).items()}
+        return {name: to_array(value) for name, value in self.trained.activations(inputs).items()}
 
     def check_path(self, path: Path, *, weights_only: bool) -> None:  # noqa: ARG002 - the protocol's
         """Raise if ``save`` cannot write such a file: unknown suffix, missing package."""
@@ -217,7 +220,7 @@ class JaxTrainable:
                 "optimizers of optax keep no averages that could be had from them; pass "
                 "SwapEMAWeights(momentum=0.99)"
             )
-        return self.model.averages(source)
+        return self.trained.averages(source)
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer and the rest (random keys, counters) by name, as they are."""
@@ -254,7 +257,7 @@ class JaxTrainable:
         Returns:
             Whether every loss is looked at: not in a loop of the user's own.
         """
-        if not self.model.steps_by_itself:
+        if not self.trained.steps_by_itself:
             if gradients:
                 raise UnsupportedError(
                     "in a loop of your own on JAX the gradients are inside of your jitted step; "

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from callboard._core.errors import ConfigurationError, UnknownNameError, UnsupportedError
+from callboard.jax.settings import Settings
 
-__all__ = ["NAMES", "clipping", "require_optax", "resolve_optimizer"]
+__all__ = ["NAMES", "composed", "require_optax", "resolve_optimizer"]
 
 
 class _Choice(NamedTuple):
@@ -104,20 +105,31 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
         return []
 
 
-def clipping(
-    *, clipnorm: float | None, clipvalue: float | None, global_clipnorm: float | None
-) -> Any:
-    """Return what clips gradients as Keras's optimizers do; None if nothing is asked for."""
+def composed(optimizer: Any, settings: Settings) -> Any:
+    """Return an optimizer that clips and gathers gradients as ``compile`` was told."""
     optax = require_optax()
-    if clipvalue is not None:
-        return optax.clip(clipvalue)
-    if global_clipnorm is not None:
-        return optax.clip_by_global_norm(global_clipnorm)
-    if clipnorm is None:
+    clip = _clipping(optax, settings)
+    if clip is not None:
+        optimizer = optax.chain(clip, optimizer)
+    if settings.gradient_accumulation_steps > 1:
+        optimizer = optax.MultiSteps(
+            optimizer, settings.gradient_accumulation_steps
+        ).gradient_transformation()
+    return optimizer
+
+
+def _clipping(optax: Any, settings: Settings) -> Any:
+    """Return what clips gradients as Keras's optimizers do; None if nothing is asked for."""
+    if settings.clipvalue is not None:
+        return optax.clip(settings.clipvalue)
+    if settings.global_clipnorm is not None:
+        return optax.clip_by_global_norm(settings.global_clipnorm)
+    limit = settings.clipnorm
+    if limit is None:
         return None
 
     def by_norm(gradient: jax.Array) -> jax.Array:
         norm = jnp.sqrt(jnp.square(gradient).sum())
-        return gradient * (clipnorm / jnp.maximum(norm, clipnorm))
+        return gradient * (limit / jnp.maximum(norm, limit))
 
     return optax.stateless(lambda gradients, _: jax.tree.map(by_norm, gradients))
