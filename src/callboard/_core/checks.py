@@ -118,15 +118,12 @@ def _check_writers(callbacks: list[Callback]) -> None:
 
 
 def _check_rate_can_be_set(callbacks: list[Callback], run: Run) -> None:
-    if getattr(run.trainable, "rate_can_be_set", True):
-        return
-    for callback in callbacks:
-        if callback.rate_control:
-            raise ConfigurationError(
-                f"{type(callback).__name__} sets the learning rate, and {run.rate_controller} sets "
-                "it anew in every step; make the optimizer with a number for it, or leave the "
-                "callback out"
-            )
+    setter = next((callback for callback in callbacks if callback.rate_control), None)
+    if setter is not None and not getattr(run.trainable, "rate_can_be_set", True):
+        raise ConfigurationError(
+            f"{type(setter).__name__} sets the learning rate, and {run.rate_controller} sets it "
+            "anew in every step; make the optimizer with a number for it, or leave the callback out"
+        )
 
 
 def _check_rate_control(callbacks: list[Callback], framework_scheduler: str) -> None:
