@@ -17,7 +17,7 @@ from callboard.jax.averages import WeightAverages
 from callboard.jax.data import arrays_of
 from callboard.jax.executions import Execution
 from callboard.jax.leaves import leaves_of
-from callboard.jax.networks import Network
+from callboard.jax.networks import Network, copied
 from callboard.jax.optimizers import Optimizer, composed
 from callboard.jax.placement import Placement
 from callboard.jax.settings import Settings
@@ -125,8 +125,8 @@ class Learner:
         self.settings, self.objectives = settings, objectives
         self._train_step = self._evaluation_step = None
         if self._state is not None:
-            opt_state = self.optimizer.wrapped.init(self._state.params)
-            self._state = self._state._replace(opt_state=self.placement.state(opt_state))
+            opt_state = self.placement.state(self._opt_state(self._state.params))
+            self._state = self._state._replace(opt_state=opt_state)
 
     @contextmanager
     def fitted(self) -> Iterator[None]:
@@ -221,9 +221,16 @@ class Learner:
 
     def _take_arrays(self) -> None:
         params, rest = self.placement.state(self.network.arrays())
-        opt_state = None if self.optimizer is None else self.optimizer.wrapped.init(params)
         key = jax.random.key_data(self._key)
-        self._state = self.placement.state(TrainState(params, rest, opt_state, key))
+        state = TrainState(params, rest, self._opt_state(params), key)
+        self._state = self.placement.state(state)
+
+    def _opt_state(self, params: Any) -> Any:
+        """Return how the optimizer begins, in arrays of its own, as they are given away.
+
+        That of a line search has the parameters in it, and others one array twice.
+        """
+        return None if self.optimizer is None else copied(self.optimizer.wrapped.init(params))
 
     def _put_back(self) -> None:
         """Have a module of nnx hold the arrays as they are now."""

@@ -12,6 +12,7 @@ from callboard._core.batches import Batch
 from callboard._core.logs import Logs
 from callboard.jax.executions import Execution
 from callboard.jax.forward import Outcome, check_outputs, outcome_of, takes_probabilities
+from callboard.jax.optimizers.resolve import require_optax
 from callboard.jax.scores import Scores, Sums
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ class TrainStep:
         self._learner = learner
         self._network = learner.network
         self._objectives = learner.require_compiled()
-        self._optimizer = learner.require_optimizer().wrapped
+        # Some of optax's ask for the loss: those that lower the rate on a plateau, or search a line.
+        self._optimizer = require_optax().with_extra_args_support(
+            learner.require_optimizer().wrapped
+        )
         self._scores = Scores(self._objectives)
         self._compiled = learner.settings.compiled
         self._functions: dict[tuple[str, bool], Callable[..., Any]] = {}
@@ -178,7 +182,14 @@ class TrainStep:
         outcome, gradients, rest = self._loss_and_gradients(state, used, batch)
 
         def updated(before: TrainState) -> TrainState:
-            updates, opt_state = self._optimizer.update(gradients, before.opt_state, before.params)
+            updates, opt_state = self._optimizer.update(
+                gradients,
+                before.opt_state,
+                before.params,
+                value=outcome.loss,
+                grad=gradients,
+                value_fn=lambda params: self._loss(params, state, used, batch)[0],
+            )
             params = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), before.params, updates)
             return TrainState(params, rest, opt_state, key)
 
@@ -194,13 +205,16 @@ class TrainStep:
     def _loss_and_gradients(
         self, state: TrainState, key: jax.Array, batch: Batch
     ) -> tuple[Outcome, Any, Any]:
-        def loss_of(params: Any) -> tuple[jax.Array, tuple[Outcome, Any]]:
-            outputs, rest = self._network.apply(params, state.rest, batch.x, key, training=True)
-            outcome = outcome_of(self._objectives, outputs, batch)
-            return outcome.loss, (outcome, rest)
-
-        (_, (outcome, rest)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        computed = jax.value_and_grad(self._loss, has_aux=True)
+        (_, (outcome, rest)), gradients = computed(state.params, state, key, batch)
         return outcome, gradients, rest
+
+    def _loss(
+        self, params: Any, state: TrainState, key: jax.Array, batch: Batch
+    ) -> tuple[jax.Array, tuple[Outcome, Any]]:
+        outputs, rest = self._network.apply(params, state.rest, batch.x, key, training=True)
+        outcome = outcome_of(self._objectives, outputs, batch)
+        return outcome.loss, (outcome, rest)
 
 
 def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -79,23 +79,40 @@ def resolve_optimizer(identifier: Any) -> Any:
         if identifier.lower() not in _CHOICES:
             raise UnknownNameError("optimizer", identifier, NAMES)
         choice = _CHOICES[identifier.lower()]
-        return _with_rate(optax, getattr(optax, choice.name), choice.rate, choice.options)
+        make = getattr(optax, choice.name)
+        # In half precision, with parameters of it, small changes of the rate would be lost.
+        dtype = None if jax.config.jax_enable_x64 else jnp.float32
+        return _with_rate(optax, make, choice.rate, choice.options, dtype)
     if isinstance(identifier, optax.GradientTransformation):
         return identifier
+    if isinstance(identifier, optax.MultiSteps):
+        return identifier.gradient_transformation()
     if callable(identifier) and "learning_rate" in _parameters(identifier):
         return _with_rate(optax, identifier, 1e-3, {})
     raise ConfigurationError(
         "optimizer must be a name, an optimizer of optax (optax.adam(0.001)) or a function of "
-        f"optax with an argument learning_rate (optax.adam); got {identifier!r}"
+        f"optax with an argument learning_rate (optax.adam); got {_told(identifier)}"
     )
 
 
+def _told(identifier: Any) -> str:
+    if hasattr(identifier, "tx"):  # nnx.Optimizer, which would print all its state
+        return f"{type(identifier).__name__}(...); pass what it was made with, its tx"
+    return repr(identifier)
+
+
 def _with_rate(
-    optax: Any, make: Callable[..., Any], rate: float, options: Mapping[str, Any]
+    optax: Any,
+    make: Callable[..., Any],
+    rate: float,
+    options: Mapping[str, Any],
+    dtype: Any = None,
 ) -> Any:
     # Only the rate becomes a part of the state: what is constant, XLA computes once.
     constant = tuple(name for name in _parameters(make) if name != "learning_rate")
-    return optax.inject_hyperparams(make, static_args=constant)(learning_rate=rate, **options)
+    return optax.inject_hyperparams(make, static_args=constant, hyperparam_dtype=dtype)(
+        learning_rate=rate, **options
+    )
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
