@@ -301,6 +301,20 @@ def test_single_batches_and_eager_steps():
     assert told[0].endswith("Total: 10 (0.0 KB)")
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_class_numbers_that_are_none_are_said_at_the_first_batch(steps):
+    model = made(steps_per_execution=steps)
+    with pytest.raises(DataError, match=r"go from 1 to 2, and the outputs have 2 classes, 0 to 1;"):
+        model.fit(X, Y + 1, verbose=0)
+    with pytest.raises(DataError, match=r"go from -1 to 1"):
+        model.evaluate(X, np.where(Y == 0, -1, 1), verbose=0)
+    void = losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    history = made(loss=void).fit(X, np.where(Y == 0, -1, 1), verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    values = losses.sparse_categorical_crossentropy(jnp.array([0, -1, 2]), jnp.ones((3, 2)))
+    assert np.isnan(values).tolist() == [False, True, True]
+
+
 def test_mistakes_are_said_before_training():
     with pytest.raises(ConfigurationError, match=r"takes probabilities, and the outputs lie"):
         made("nnx", loss="sparse_categorical_crossentropy").fit(X, Y, verbose=0)

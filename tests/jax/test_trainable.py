@@ -10,6 +10,8 @@ from safetensors.numpy import load_file
 from callboard import DataError, FileFormatError, RunStateError, UnknownNameError, UnsupportedError
 from callboard.checkpoint.safetensors import write_safetensors
 from callboard.jax import Model, state_trainable
+from callboard.jax.leaves import leaves_of
+from callboard.jax.rates import rates_of
 
 RATE = optax.inject_hyperparams(optax.adam)
 
@@ -57,7 +59,7 @@ def test_several_rates_keep_their_ratio():
     trainable = made(tx)
     first = trainable.learning_rate
     trainable.learning_rate = first / 2
-    rates = sorted(float(leaf.value) for leaf in trainable._rates())
+    rates = sorted(float(leaf.value) for leaf in rates_of(leaves_of(trainable.state)))
     assert rates == [0.125, 0.25]
 
 

@@ -31,9 +31,9 @@ from callboard.jax.data import as_arrays, batches_of, split_off
 from callboard.jax.executions import Execution, executions_of
 
 if TYPE_CHECKING:
+    from callboard.jax.evaluation import EvaluationStep
     from callboard.jax.learner import Learner
     from callboard.jax.model import Model
-    from callboard.jax.steps import EvaluationStep
 
 __all__ = [
     "evaluate",

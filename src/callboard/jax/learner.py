@@ -15,13 +15,14 @@ from callboard._core.objectives import Objectives
 from callboard.jax.arrays import to_array
 from callboard.jax.averages import WeightAverages
 from callboard.jax.data import arrays_of
+from callboard.jax.evaluation import EvaluationStep
 from callboard.jax.executions import Execution
 from callboard.jax.leaves import leaves_of
 from callboard.jax.networks import Network, copied
 from callboard.jax.optimizers import Optimizer, composed
 from callboard.jax.placement import Placement
 from callboard.jax.settings import Settings
-from callboard.jax.steps import EvaluationStep, TrainState, TrainStep
+from callboard.jax.steps import TrainState, TrainStep
 from callboard.jax.trainable import JaxTrainable
 
 __all__ = ["Learner"]

@@ -11,14 +11,20 @@ import jax.numpy as jnp
 from callboard._core.batches import Batch
 from callboard._core.logs import Logs
 from callboard.jax.executions import Execution
-from callboard.jax.forward import Outcome, check_outputs, outcome_of, takes_probabilities
+from callboard.jax.forward import (
+    Outcome,
+    check_outputs,
+    check_targets,
+    outcome_of,
+    takes_probabilities,
+)
 from callboard.jax.optimizers.resolve import require_optax
 from callboard.jax.scores import Scores, Sums
 
 if TYPE_CHECKING:
     from callboard.jax.learner import Learner
 
-__all__ = ["EvaluationStep", "TrainState", "TrainStep"]
+__all__ = ["TrainState", "TrainStep"]
 
 
 class TrainState(NamedTuple):
@@ -54,7 +60,7 @@ class TrainStep:
         self._learner = learner
         self._network = learner.network
         self._objectives = learner.require_compiled()
-        # Some of optax's ask for the loss: those that lower the rate on a plateau, or search a line.
+        # Some optimizers ask for the loss: to lower the rate on a plateau, or to search a line.
         self._optimizer = require_optax().with_extra_args_support(
             learner.require_optimizer().wrapped
         )
@@ -133,6 +139,7 @@ class TrainStep:
             self._checked = True
         if self._nothing is None:
             outcome = jax.eval_shape(self._outcome, state, batch)
+            check_targets(self._objectives, batch, outcome.predictions)
             nothing = self._scores.begin(outcome, batch)
             self._nothing = self._learner.placement.state(nothing)
         if self._saved is not None:
@@ -247,57 +254,3 @@ def _unless_marked(
     # branch updates it in place, but on a GPU the host would wait in every step to decide on it.
     chosen = jax.lax.platform_dependent(cuda=by_choice, rocm=by_choice, default=by_branch)
     return TrainState(*chosen)
-
-
-class EvaluationStep:
-    """Forward pass and metrics, as one compiled function.
-
-    Args:
-        learner: What ``compile`` was called on.
-    """
-
-    def __init__(self, learner: Learner) -> None:
-        self._learner = learner
-        self._objectives = learner.require_compiled()
-        self._scores = Scores(self._objectives)
-        self._checked = not any(map(takes_probabilities, self._objectives.heads))
-        self._add: Callable[..., Any] = self._added
-        if learner.settings.compiled:
-            self._add = jax.jit(self._added)
-        self._nothing: Sums | None = None
-        self._sums: Sums | None = None
-        self._samples = 0
-
-    def begin(self) -> None:
-        """Begin the metrics anew."""
-        self._sums, self._samples = self._nothing, 0
-
-    def __call__(self, batch: Batch) -> int:
-        """Add a batch; return its samples."""
-        state = self._learner.state
-        if not self._checked:
-            check_outputs(self._objectives, self._learner.forward(batch.x))
-            self._checked = True
-        if self._sums is None:
-            outcome = jax.eval_shape(self._outcome, state.params, state.rest, state.key, batch)
-            nothing = self._scores.begin(outcome, batch)
-            self._sums = self._nothing = self._learner.placement.state(nothing)
-        self._sums = self._add(self._sums, state.params, state.rest, state.key, batch)
-        samples = int(jax.tree.leaves(batch.x)[0].shape[0])
-        self._samples += samples
-        return samples
-
-    def logs(self) -> Logs:
-        """Return the metrics so far."""
-        return self._scores.logs(self._sums, self._samples)
-
-    def _outcome(self, params: Any, rest: Any, key: jax.Array, batch: Batch) -> Outcome:
-        outputs, _ = self._learner.network.apply(
-            params, rest, batch.x, jax.random.wrap_key_data(key), training=False
-        )
-        return outcome_of(self._objectives, outputs, batch)
-
-    def _added(self, sums: Sums, params: Any, rest: Any, key: jax.Array, batch: Batch) -> Sums:
-        samples = jax.tree.leaves(batch.x)[0].shape[0]
-        outcome = self._outcome(params, rest, key, batch)
-        return self._scores.added(sums, outcome, batch, samples)

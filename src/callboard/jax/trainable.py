@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -18,6 +17,7 @@ from callboard.jax import files, processes
 from callboard.jax.arrays import is_key, to_array
 from callboard.jax.inspection import JaxInspection
 from callboard.jax.leaves import Leaf, leaves_of, weights_of, with_values
+from callboard.jax.rates import can_be_set, number_in, rates_of, scaled
 
 if TYPE_CHECKING:
     from callboard.jax.averages import WeightAverages
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["JaxTrainable", "Trained"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-
-# What the path of a learning rate in the state of optax.inject_hyperparams ends in.
-_RATE = ("hyperparams", "learning_rate")
 
 
 class Trained(Protocol):
@@ -114,30 +111,19 @@ class JaxTrainable:
 
         Where schedules set some of them, it is the first of the others.
         """
-        return _number(self._rates()[0])
+        return number_in(rates_of(self._leaves())[0])
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        rate, leaves = valid_rate(value), self._rates()
-        if not self.rate_can_be_set:
+        rate, leaves = valid_rate(value), self._leaves()
+        rates = rates_of(leaves)
+        if not can_be_set(leaves):
             raise UnsupportedError(
                 f"{self.rate_controller} sets the learning rate anew in every step, so nothing "
                 "else can; make it with a number, as in "
                 "optax.inject_hyperparams(optax.adam)(learning_rate=0.001)"
             )
-        first = _number(leaves[0])
-        if len(leaves) > 1 and not first:
-            raise UnsupportedError(
-                "the first of several learning rates is 0, so the others have no ratio to it; set "
-                "them in run.state"
-            )
-        self.state = with_values(
-            self.state,
-            {
-                leaf.name: _number_like(leaf.value, rate if not i else rate * _number(leaf) / first)
-                for i, leaf in enumerate(leaves)
-            },
-        )
+        self.state = with_values(self.state, scaled(rates, rate))
 
     @property
     def rate_controller(self) -> str:
@@ -147,8 +133,7 @@ class JaxTrainable:
     @property
     def rate_can_be_set(self) -> bool:
         """Whether no schedule in the optimizer would set the learning rate back."""
-        scheduled = _scheduled(self._leaves())
-        return not scheduled or any(leaf.path not in scheduled for leaf in self._rates())
+        return can_be_set(self._leaves())
 
     def weights(self, into: Arrays | None = None) -> Arrays:
         """Copy all weights to the host, into arrays from an earlier call if given."""
@@ -287,42 +272,6 @@ class JaxTrainable:
 
     def _current_weights(self) -> dict[str, Leaf]:
         return weights_of(self._leaves())
-
-    def _rates(self) -> list[Leaf]:
-        """Return the learning rates, those that schedules set only if there are no others."""
-        leaves = self._leaves()
-        rates = [leaf for leaf in leaves if leaf.role == "optimizer" and leaf.path[-2:] == _RATE]
-        scheduled = _scheduled(leaves)
-        rates = [leaf for leaf in rates if leaf.path not in scheduled] or rates
-        if not rates:
-            raise UnsupportedError(
-                "this needs the learning rate, and there is none in the optimizer's state that can "
-                "be read or set; make the optimizer by "
-                "optax.inject_hyperparams(optax.adam)(learning_rate=0.001)"
-            )
-        return rates
-
-
-def _scheduled(leaves: list[Leaf]) -> set[tuple[str, ...]]:
-    """Return the paths of the learning rates that a schedule sets: those that have a state."""
-    paths = set()
-    for leaf in leaves:
-        for i, pair in enumerate(itertools.pairwise(leaf.path)):
-            if pair == ("hyperparams_states", "learning_rate"):
-                paths.add((*leaf.path[:i], *_RATE))
-    return paths
-
-
-def _number(leaf: Leaf) -> float:
-    """Return a number that may be of a type that NumPy lacks, such as bfloat16."""
-    return float(np.asarray(leaf.value).astype(np.float64))
-
-
-def _number_like(old: Any, value: float) -> Any:
-    """Return a number as an array that a jitted function takes for the old one."""
-    if getattr(old, "weak_type", False):
-        return jnp.asarray(value) + jnp.zeros_like(old) if old.ndim else jnp.asarray(value)
-    return jnp.full(np.shape(old), value, getattr(old, "dtype", np.float32))
 
 
 def _check_names(own: Mapping[str, Leaf], given: Mapping[str, Any], what: str) -> None:

@@ -81,7 +81,7 @@ def resolve_optimizer(identifier: Any) -> Any:
         choice = _CHOICES[identifier.lower()]
         make = getattr(optax, choice.name)
         # In half precision, with parameters of it, small changes of the rate would be lost.
-        dtype = None if jax.config.jax_enable_x64 else jnp.float32
+        dtype = jnp.float32 if jax.dtypes.canonicalize_dtype(float) == jnp.float32 else None
         return _with_rate(optax, make, choice.rate, choice.options, dtype)
     if isinstance(identifier, optax.GradientTransformation):
         return identifier
