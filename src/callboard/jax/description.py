@@ -21,7 +21,8 @@ _BEARERS = ("EmptyState", "InjectHyperparamsState", "InjectStatefulHyperparamsSt
 def description_of(trained: Any) -> dict[str, Any]:
     """Return the model's type, the optimizer with its settings, loss and metrics.
 
-    The optimizer is called by optax's transformations that have a state, such as "scale_by_adam".
+    An optimizer that was not given by name is called by optax's transformations that have a state,
+    such as "scale_by_adam".
 
     Args:
         trained: The learner of a model, or the view of a state whose loop the user wrote.
@@ -31,7 +32,8 @@ def description_of(trained: Any) -> dict[str, Any]:
     module = getattr(getattr(trained, "network", None), "source", None) or module_in(state)
     if module is not None:
         found["model"] = getattr(module, "__name__", type(module).__name__)
-    optimizer = ", ".join(_transformations(state))
+    named = getattr(getattr(trained, "optimizer", None), "name", "")
+    optimizer = named or ", ".join(_transformations(state))
     if optimizer:
         found["optimizer"] = optimizer
     settings = _settings(state)

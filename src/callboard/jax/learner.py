@@ -19,7 +19,7 @@ from callboard.jax.evaluation import EvaluationStep
 from callboard.jax.executions import Execution
 from callboard.jax.leaves import leaves_of
 from callboard.jax.networks import Network, copied
-from callboard.jax.optimizers import Optimizer, composed
+from callboard.jax.optimizers import Optimizer, composed, name_of, resolve_optimizer
 from callboard.jax.placement import Placement
 from callboard.jax.settings import Settings
 from callboard.jax.steps import TrainState, TrainStep
@@ -122,7 +122,8 @@ class Learner:
 
     def compile(self, optimizer: Any, objectives: Objectives, settings: Settings) -> None:
         """Take what ``Model.compile`` was told; the optimizer begins anew."""
-        self.optimizer = Optimizer(self.trainable, composed(optimizer, settings))
+        wrapped = composed(resolve_optimizer(optimizer), settings)
+        self.optimizer = Optimizer(self.trainable, wrapped, name_of(optimizer))
         self.settings, self.objectives = settings, objectives
         self._train_step = self._evaluation_step = None
         if self._state is not None:

@@ -17,7 +17,7 @@ from callboard.jax.learner import Learner
 from callboard.jax.losses import resolve_loss
 from callboard.jax.metrics import resolve_metric
 from callboard.jax.networks import network_of
-from callboard.jax.optimizers import Optimizer, resolve_optimizer
+from callboard.jax.optimizers import Optimizer
 from callboard.jax.placement import Placement
 from callboard.jax.settings import Settings
 from callboard.jax.steps import TrainState
@@ -187,7 +187,7 @@ class Model(ModelFiles):
             resolve_loss=resolve_loss,
             resolve_metric=resolve_metric,
         )
-        self.learner.compile(resolve_optimizer(optimizer), objectives, settings)
+        self.learner.compile(optimizer, objectives, settings)
 
     def fit(
         self,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from callboard._core.errors import ConfigurationError, UnknownNameError, UnsupportedError
 from callboard.jax.settings import Settings
 
-__all__ = ["NAMES", "composed", "require_optax", "resolve_optimizer"]
+__all__ = ["NAMES", "composed", "name_of", "require_optax", "resolve_optimizer"]
 
 
 class _Choice(NamedTuple):
@@ -120,6 +120,13 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
         return list(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # a callable that does not tell
         return []
+
+
+def name_of(identifier: Any) -> str:
+    """Return what an optimizer is called that was given by name or by its function in optax."""
+    if isinstance(identifier, str):
+        return identifier.lower()
+    return getattr(identifier, "__name__", "")
 
 
 def composed(optimizer: Any, settings: Settings) -> Any:
