@@ -1,4 +1,5 @@
 """A bad batch in a host, where nobody hears of the good ones: it is found, and it is the last."""
+# ruff: noqa: PLC0415 - a process imports the one host that it tests
 
 import logging
 import math
@@ -103,10 +104,11 @@ def lightning(used, losses):
             return torch.optim.SGD(self.parameters(), lr=1.0)
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    pl.Trainer(
+    trainer = pl.Trainer(
         max_epochs=3, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, accelerator="cpu", callbacks=[bridge := Callbacks(used)],
-    ).fit(Module(), torch.utils.data.DataLoader([torch.zeros(2)] * BATCHES, batch_size=None))  # fmt: skip
+    )  # fmt: skip
+    trainer.fit(Module(), torch.utils.data.DataLoader([torch.zeros(2)] * BATCHES, batch_size=None))
     return bridge.run
 
 

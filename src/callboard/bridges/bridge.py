@@ -124,8 +124,9 @@ class Bridge:
         run.begin()
         self._run, self._is_running = run, True
         self._is_awake = False
-        if self._wakes_for_bad_losses and run.trainable.active_guard is not None:
-            run.trainable.active_guard.on_rejected = self._wake
+        trained: Any = run.trainable
+        if self._wakes_for_bad_losses and trained.active_guard is not None:
+            trained.active_guard.on_rejected = self._wake
         state, self._state = self._state, None
         if state:
             run.load_state_in_host(state)
@@ -164,6 +165,8 @@ class Bridge:
         """End the run, if there is one that has not ended."""
         if self._is_running:
             self._is_running = False
+            if self.run.stopping and not self.run.progress.batch:
+                self.run.drop_epoch()  # its beginning was when the end was asked for
             self.run.end()
 
     def _fail(self, error: BaseException) -> None:

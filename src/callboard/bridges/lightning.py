@@ -109,8 +109,12 @@ class Callbacks(Bridge, pl.Callback):
             initial_epoch=trainer.current_epoch,
             steps_per_epoch=int(batches) if batches != float("inf") else None,
             validation=bool(trainer.enable_validation),
+            rate_controller=self._scheduler_beside(trainer),
+            metrics_by="val_dataloaders= to fit",
         )
         self._guard = model.trainable.active_guard
+        if self._guard is not None:
+            self._guard.follow_forwards(model)
         self.on_before_optimizer_step = None
         self._listen(batches=True)
         trainer.should_stop = trainer.should_stop or run.stopping
@@ -143,11 +147,13 @@ class Callbacks(Bridge, pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the end of an epoch with its validation."""
+        self._catch_up(trainer)
+        if self.run.stopping and not self.run.progress.batch:
+            return  # its beginning was when the end was asked for
         logs, other_names = self._logs(trainer)
         if self._saved_end:  # Lightning goes on behind a validation, with no metrics of it
             logs, other_names = self._saved_end["logs"], self._saved_end["names"]
         self._end_of_epoch, self._saved_end = {}, {}
-        self._catch_up(trainer)
         self._listen(batches=self._counts_batches(logs))
         if self.run.end_epoch({**self._running(), **logs}, other_names):
             trainer.should_stop = True
@@ -165,6 +171,14 @@ class Callbacks(Bridge, pl.Callback):
     ) -> None:
         """Tell the callbacks of an error or Ctrl-C."""
         self._fail(exception)
+
+    def _scheduler_beside(self, trainer: pl.Trainer) -> str:
+        """Return what Lightning changes the optimizer's learning rate by, or nothing."""
+        optimizer = trainer.optimizers[self._optimizer] if trainer.optimizers else None
+        for config in trainer.lr_scheduler_configs:
+            if config.scheduler.optimizer is optimizer:
+                return f"the module's {type(config.scheduler).__name__}"
+        return ""
 
     def _logs(self, trainer: pl.Trainer) -> tuple[dict[str, Any], dict[str, str]]:
         """Return what was logged since the epoch began, and the module's own names for it."""
@@ -219,9 +233,12 @@ class Callbacks(Bridge, pl.Callback):
     def _on_train_batch_end(
         self, trainer: pl.Trainer, _module: object, outputs: Any, batch: Any, _index: int
     ) -> None:
+        if self._guard is not None and self._guard.rejected:
+            self._guard.settle_buffers()
         if self._is_awake:  # and batches before this one may not have been reported
             self._catch_up(trainer, but=1)
-        loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
+        # Without a loss that is returned, as in manual optimization, there is an empty dict.
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         samples = sample_count(batch)
         run = self.run
         if not run.progress.batch:

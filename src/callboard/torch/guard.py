@@ -24,8 +24,8 @@ class Guard:
     host waits for nothing; the mark stays set, so no later update is applied either. For
     other optimizers the host has to wait for one number.
 
-    Where ``step`` is given a closure, which makes the gradients inside of the step, the loss that it
-    returns is looked at there.
+    Where ``step`` is given a closure, which makes the gradients inside of the step, the loss that
+    it returns is looked at there.
 
     A forward pass changes buffers too, such as the running means of a batch normalization. Steps of
     training that call ``keep_buffers`` before it and ``settle_buffers`` after it get them back.
@@ -50,6 +50,8 @@ class Guard:
         self._device = model.device
         self._buffers = list(model.module.buffers())  # looked for once, not in every step
         self._kept: list[torch.Tensor] = []
+        self._is_kept = False
+        self._forward_hooks: list[Any] = []
         self._optimizer: Any = None if model.optimizer is None else model.optimizer.wrapped
         waits = model.device.type != "cpu" if waits is None else waits
         # Whatever the program's defaults for new tensors are.
@@ -66,6 +68,8 @@ class Guard:
         # A hook takes time in every step, and is not needed where the step asks about its loss.
         if self._optimizer is not None and (gradients or not self.sees_losses):
             self._hook = self._optimizer.register_step_pre_hook(self._before_step)
+        if not model.steps_by_itself:
+            self.follow_forwards(model)
 
     @property
     def rejected(self) -> str:
@@ -92,9 +96,25 @@ class Guard:
             return False
         value = loss.item()
         if math.isfinite(value):
+            self._is_kept = False
             return True
         self._reject(f"loss: {value}")
         return False
+
+    def follow_forwards(self, model: Model) -> None:
+        """Keep buffers by itself, before the first forward pass of each update."""
+        owners = [m for m in model.module.modules() if any(True for _ in m.buffers(recurse=False))]
+        self._forward_hooks = [m.register_forward_pre_hook(self._before_forward) for m in owners]
+
+    def _before_forward(self, module: Any, _inputs: object) -> None:
+        if module.training and not self._is_kept:
+            self.keep_buffers()
+            self._is_kept = True
+
+    def _settle_update(self) -> None:
+        if self._is_kept:
+            self.settle_buffers()
+            self._is_kept = False
 
     def keep_buffers(self) -> None:
         """Copy the buffers before a forward pass changes them."""
@@ -115,8 +135,8 @@ class Guard:
 
     def remove(self) -> None:
         """Watch no longer."""
-        if self._hook is not None:
-            self._hook.remove()
+        for hook in [*self._forward_hooks, *([] if self._hook is None else [self._hook])]:
+            hook.remove()
         if self._on_device:
             self._optimizer.found_inf = None
 
@@ -129,6 +149,7 @@ class Guard:
         if kwargs.get("closure") is not None:
             return args, {**kwargs, "closure": self._watched(kwargs["closure"], optimizer)}
         self._look(optimizer)
+        self._settle_update()
         return None
 
     def _watched(self, closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
@@ -138,6 +159,7 @@ class Guard:
                 self._look(optimizer)
             elif not self.admits(loss):
                 _drop(optimizer)
+            self._settle_update()
             return loss
 
         return watched
