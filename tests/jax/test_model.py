@@ -248,6 +248,19 @@ def test_data_of_all_kinds():
         model.fit(X, Y, validation_split=0.5, validation_data=(X, Y), verbose=0)
 
 
+def test_a_dict_of_inputs_goes_into_a_module_that_takes_a_key():
+    class Noisy(eqx.Module):
+        layer: eqx.nn.Linear
+        dropout: eqx.nn.Dropout
+
+        def __call__(self, x, key=None):
+            return self.dropout(self.layer(x["a"] - x["b"]), key=key)
+
+    model = Model(Noisy(eqx.nn.Linear(4, 2, key=jax.random.key(0)), eqx.nn.Dropout(0.5)))
+    model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert np.isfinite(model.fit({"a": X, "b": -X}, Y, verbose=0).history["loss"]).all()
+
+
 def test_several_outputs_have_a_loss_each():
     def twice(params, x):
         return {"a": x @ params["w"], "b": x @ params["w"] * 2}

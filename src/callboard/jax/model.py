@@ -148,7 +148,8 @@ class Model(ModelFiles):
         Args:
             optimizer: A name ("adam", with Keras's defaults), an optimizer of optax, or a function
                 of optax such as ``optax.lamb``. Callbacks can set the learning rate of names,
-                functions, and what ``optax.inject_hyperparams`` made.
+                functions, and what ``optax.inject_hyperparams`` made. That needs
+                ``hyperparam_dtype=jnp.float32`` beside parameters in bfloat16, in which 0.999 is 1.
             loss: A name ("sparse_categorical_crossentropy"), a loss of ``callboard.jax.losses``, a
                 loss of optax, or a function ``(y_true, y_pred)``; a list or dict of them for
                 several outputs. Names mean what they mean in Keras: outputs are probabilities.
