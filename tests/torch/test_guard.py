@@ -163,7 +163,7 @@ def test_buffers_are_put_back_when_an_update_was_rejected(make, waits):
     guard = Guard(model, gradients=False, waits=waits)
     means = []
     for value, loss in ((1.0, 0.5), (2.0, NAN), (3.0, 0.5)):
-        guard.keep_buffers()
+        guard.buffers.keep()
         model.module(torch.full((4, 2), value))
         guard.admits(torch.tensor(loss))
         guard.settle_buffers()

@@ -16,6 +16,7 @@ from callboard.bridges.running_mean import RunningMean
 from callboard.bridges.tensor_state import with_arrays, with_tensors
 from callboard.torch import Model
 from callboard.torch.guard import Guard
+from callboard.torch.kept_buffers import KeptBuffers
 
 __all__ = ["Callbacks"]
 
@@ -114,7 +115,7 @@ class Callbacks(Bridge, pl.Callback):
         )
         self._guard = model.trainable.active_guard
         if self._guard is not None:
-            self._guard.follow_forwards(model)
+            self._guard.buffers = KeptBuffers(pl_module, follows=True)
         self.on_before_optimizer_step = None
         self._listen(batches=True)
         trainer.should_stop = trainer.should_stop or run.stopping
@@ -206,6 +207,7 @@ class Callbacks(Bridge, pl.Callback):
             "on_train_batch_start": not listeners.idle("on_train_batch_begin"),
             "on_train_batch_end": batches,
             "on_before_backward": self._guard is not None,
+            "on_after_backward": self._settles_after_backward,
             "on_validation_batch_start": not listeners.idle("on_test_batch_begin"),
             "on_validation_batch_end": not listeners.idle("on_test_batch_end"),
         }
@@ -223,6 +225,18 @@ class Callbacks(Bridge, pl.Callback):
         if self._guard is not None and not self._guard.admits(loss):
             self.on_before_optimizer_step = self._drop_gradients
 
+    @property
+    def _settles_after_backward(self) -> bool:
+        """Whether all is known of an update then; what looks at its gradients settles it itself."""
+        guard = self._guard
+        if guard is None or guard.gradients or not guard.sees_losses:
+            return False
+        return guard.buffers.are_followed
+
+    def _on_after_backward(self, *_: object) -> None:
+        if self._guard is not None:
+            self._guard.settle_buffers()
+
     def _drop_gradients(
         self, _trainer: object, _module: object, optimizer: torch.optim.Optimizer
     ) -> None:
@@ -233,8 +247,6 @@ class Callbacks(Bridge, pl.Callback):
     def _on_train_batch_end(
         self, trainer: pl.Trainer, _module: object, outputs: Any, batch: Any, _index: int
     ) -> None:
-        if self._guard is not None and self._guard.rejected:
-            self._guard.settle_buffers()
         if self._is_awake:  # and batches before this one may not have been reported
             self._catch_up(trainer, but=1)
         # Without a loss that is returned, as in manual optimization, there is an empty dict.
