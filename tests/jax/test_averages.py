@@ -125,7 +125,7 @@ def test_a_run_that_is_killed_goes_on_exactly(tmp_path, swap_on_epoch, kill):
 
 
 def test_averages_of_another_model_are_refused():
-    averages = made().averages(MOMENTUM)
+    averages = made().trainable.averages(MOMENTUM)
     saved = averages.state_dict()
     with pytest.raises(DataError, match="of another model"):
         averages.load_state_dict({**saved, "averages": {"v": saved["averages"]["w"]}})

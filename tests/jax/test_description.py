@@ -32,6 +32,10 @@ def test_compiled_model_tells_loss_and_metrics():
     assert inspection_of(model.trainable).description() == {
         "parameters": 2,
         "model": "net",
+        "optimizer": "sgd",
         "loss": "mean_squared_error",
         "metrics": "mae",
     }
+    for optimizer, name in ((optax.lamb, "lamb"), (optax.adam(0.1), "scale_by_adam")):
+        model.compile(optimizer, loss="mse")
+        assert inspection_of(model.trainable).description()["optimizer"] == name

@@ -14,6 +14,7 @@ from callboard.callbacks import (
     LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
+    ReduceLROnPlateau,
     TensorBoard,
     TerminateOnNaN,
 )
@@ -135,6 +136,18 @@ def test_nothing_is_compiled_anew_when_a_callback_sets_the_rate_or_fit_is_called
     assert model.optimizer.learning_rate == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("rate_setter", [LearningRateScheduler(lambda _: 0.5), ReduceLROnPlateau()])
+def test_a_rate_that_a_schedule_sets_is_left_to_it(rate_setter):
+    schedule = optax.cosine_decay_schedule(0.1, 100)
+    model = made(optimizer=optax.inject_hyperparams(optax.adam)(schedule))
+    model.build(X)
+    with pytest.raises(ConfigurationError, match=r"sets the learning rate, and a schedule in the"):
+        model.fit(X, Y, verbose=0, callbacks=[rate_setter], validation_data=(X, Y))
+    assert model.optimizer.iterations == 0
+    model.fit(X, Y, verbose=0)
+    assert model.optimizer.learning_rate == pytest.approx(float(schedule(1)))
+
+
 def test_several_steps_in_one_execution_are_the_same_steps():
     hooks = []
     listen = LambdaCallback(on_train_batch_end=lambda batch, _: hooks.append(batch))
@@ -235,6 +248,19 @@ def test_data_of_all_kinds():
         model.fit(X, Y, validation_split=0.5, validation_data=(X, Y), verbose=0)
 
 
+def test_a_dict_of_inputs_goes_into_a_module_that_takes_a_key():
+    class Noisy(eqx.Module):
+        layer: eqx.nn.Linear
+        dropout: eqx.nn.Dropout
+
+        def __call__(self, x, key=None):
+            return self.dropout(self.layer(x["a"] - x["b"]), key=key)
+
+    model = Model(Noisy(eqx.nn.Linear(4, 2, key=jax.random.key(0)), eqx.nn.Dropout(0.5)))
+    model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert np.isfinite(model.fit({"a": X, "b": -X}, Y, verbose=0).history["loss"]).all()
+
+
 def test_several_outputs_have_a_loss_each():
     def twice(params, x):
         return {"a": x @ params["w"], "b": x @ params["w"] * 2}
@@ -286,6 +312,20 @@ def test_single_batches_and_eager_steps():
     told = []
     model.summary(told.append)
     assert told[0].endswith("Total: 10 (0.0 KB)")
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_class_numbers_that_are_none_are_said_at_the_first_batch(steps):
+    model = made(steps_per_execution=steps)
+    with pytest.raises(DataError, match=r"go from 1 to 2, and the outputs have 2 classes, 0 to 1;"):
+        model.fit(X, Y + 1, verbose=0)
+    with pytest.raises(DataError, match=r"go from -1 to 1"):
+        model.evaluate(X, np.where(Y == 0, -1, 1), verbose=0)
+    void = losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    history = made(loss=void).fit(X, np.where(Y == 0, -1, 1), verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    values = losses.sparse_categorical_crossentropy(jnp.array([0, -1, 2]), jnp.ones((3, 2)))
+    assert np.isnan(values).tolist() == [False, True, True]
 
 
 def test_mistakes_are_said_before_training():

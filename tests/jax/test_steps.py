@@ -27,12 +27,12 @@ def traced(guards, **options):
     model.compile("adam", "mse", **options)
     x, y = np.ones((8, 64), "f4"), np.ones((8, 2), "f4")
     model.fit(x, y, batch_size=8, verbose=0)
-    step, per_call = model.train_step, options.get("steps_per_execution", 1)
+    step, per_call = model.learner.train_step, options.get("steps_per_execution", 1)
     batch = Batch(jnp.asarray(x), jnp.asarray(y), None)
     if per_call > 1:
         batch = jax.tree.map(lambda a: jnp.stack([a] * per_call), batch)
     function = step._function(guards, stacked=per_call > 1)
-    return function.trace(model.train_state, step._sums, jnp.zeros(2, jnp.float32), batch)
+    return function.trace(model.state, step._sums, jnp.zeros(2, jnp.float32), batch)
 
 
 @pytest.mark.parametrize("per_call", [1, 3])

@@ -10,6 +10,8 @@ from safetensors.numpy import load_file
 from callboard import DataError, FileFormatError, RunStateError, UnknownNameError, UnsupportedError
 from callboard.checkpoint.safetensors import write_safetensors
 from callboard.jax import Model, state_trainable
+from callboard.jax.leaves import leaves_of
+from callboard.jax.rates import rates_of
 
 RATE = optax.inject_hyperparams(optax.adam)
 
@@ -57,13 +59,37 @@ def test_several_rates_keep_their_ratio():
     trainable = made(tx)
     first = trainable.learning_rate
     trainable.learning_rate = first / 2
-    rates = sorted(float(leaf.value) for leaf in trainable._rates())
+    rates = sorted(float(leaf.value) for leaf in rates_of(leaves_of(trainable.state)))
     assert rates == [0.125, 0.25]
 
 
 def test_a_schedule_inside_the_optimizer_is_a_controller():
     trainable = made(RATE(learning_rate=optax.cosine_decay_schedule(0.1, 10)))
     assert trainable.rate_controller == "a schedule in the optimizer"
+    assert trainable.learning_rate == pytest.approx(0.1)
+    with pytest.raises(UnsupportedError, match=r"sets the learning rate anew .* with a number"):
+        trainable.learning_rate = 0.5
+
+
+def test_a_schedule_of_something_else_leaves_the_rate_to_callbacks():
+    trainable = made(RATE(learning_rate=0.5, b1=optax.linear_schedule(0.9, 0.8, 10)))
+    assert not trainable.rate_controller
+    trainable.learning_rate = 0.25
+    assert trainable.learning_rate == 0.25
+
+
+def test_of_several_rates_callbacks_have_those_that_no_schedule_sets():
+    schedule = optax.cosine_decay_schedule(0.125, 10)
+    tx = optax.partition(
+        {"b": RATE(learning_rate=schedule), "w": RATE(learning_rate=0.5)},
+        {"dense": {"w": "w", "b": "b"}},
+    )
+    trainable = made(tx)
+    assert not trainable.rate_controller
+    trainable.learning_rate = 0.25
+    inner = trainable.state["opt_state"].inner_states
+    rates = {n: float(s.inner_state.hyperparams["learning_rate"]) for n, s in inner.items()}
+    assert rates == {"b": 0.125, "w": 0.25}
 
 
 def test_what_is_not_finite_is_named():

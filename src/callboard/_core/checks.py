@@ -39,6 +39,7 @@ def check_configuration(run: Run) -> None:
             frameworks.check_foreign(callback, run.model, run.metrics)
     ours = [callback for callback in run.callbacks if isinstance(callback, Callback)]
     _check_writers(ours)
+    _check_rate_can_be_set(ours, run)
     _check_rate_control(ours, run.rate_controller)
     _check_hook_names(ours)
 
@@ -114,6 +115,15 @@ def _check_writers(callbacks: list[Callback]) -> None:
                     "give each a path of its own"
                 )
             owner[resolved] = name
+
+
+def _check_rate_can_be_set(callbacks: list[Callback], run: Run) -> None:
+    setter = next((callback for callback in callbacks if callback.rate_control), None)
+    if setter is not None and not getattr(run.trainable, "rate_can_be_set", True):
+        raise ConfigurationError(
+            f"{type(setter).__name__} sets the learning rate, and {run.rate_controller} sets it "
+            "anew in every step; make the optimizer with a number for it, or leave the callback out"
+        )
 
 
 def _check_rate_control(callbacks: list[Callback], framework_scheduler: str) -> None:

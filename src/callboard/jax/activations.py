@@ -12,7 +12,7 @@ import jax
 
 from callboard.jax.leaves import is_variable
 
-__all__ = ["innermost_layers", "inputs_of", "module_in", "recorded", "recorded_activations"]
+__all__ = ["innermost_layers", "module_in", "recorded", "recorded_activations"]
 
 
 def module_in(state: Any) -> Any:
@@ -78,13 +78,6 @@ def recorded(module: Any, call: Callable[[], object]) -> dict[str, jax.Array]:
     with _watched({type(layer) for layer in layers.values()}, watched):
         call()
     return outputs
-
-
-def inputs_of(batch: Any) -> Any:
-    """Return what of a batch goes into the module: the first part."""
-    if isinstance(batch, tuple | list):
-        return batch[0]
-    return next(iter(batch.values())) if isinstance(batch, Mapping) else batch
 
 
 def innermost_layers(module: Any) -> dict[str, Any]:

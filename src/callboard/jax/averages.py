@@ -12,7 +12,7 @@ from callboard._core.errors import DataError, UnsupportedError
 from callboard.jax.leaves import leaves_of, with_values
 
 if TYPE_CHECKING:
-    from callboard.jax.model import Model
+    from callboard.jax.learner import Learner
 
 __all__ = ["WeightAverages"]
 
@@ -25,19 +25,19 @@ class WeightAverages:
     Those of weights in half precision are kept in float32, as small changes would be lost.
 
     Args:
-        model: A model on which ``compile`` was called.
+        learner: What ``compile`` was called on.
         momentum: Share of the averages that an update leaves.
 
     Raises:
         UnsupportedError: If the optimizer does not count.
     """
 
-    def __init__(self, model: Model, momentum: float) -> None:
-        self._model = model
+    def __init__(self, learner: Learner, momentum: float) -> None:
+        self._learner = learner
         self._momentum = momentum
         self._own: Any = None
         self._taken_in = jax.jit(self._with_weights)
-        state = model.train_state
+        state = learner.state
         if not _counts(state.opt_state):
             raise UnsupportedError(
                 "SwapEMAWeights goes by the optimizer's count of its updates, and this one keeps "
@@ -47,7 +47,7 @@ class WeightAverages:
         self._averages = jax.tree.map(lambda w: jnp.array(w, _wide(w), copy=True), state.params)
         updates = jnp.max(jnp.stack(_counts(state.opt_state)))
         self._counted = {"updates": updates, "begun": jnp.zeros_like(updates)}
-        model.trainable.active_averages = self
+        learner.trainable.active_averages = self
 
     @property
     def in_model(self) -> bool:
@@ -57,7 +57,7 @@ class WeightAverages:
     def update(self) -> None:
         """Take in the weights after the updates that were made since the last time."""
         if not self.in_model:
-            state = self._model.train_state
+            state = self._learner.state
             self._averages, self._counted = self._taken_in(
                 self._averages, self._counted, state.params, _counts(state.opt_state)
             )
@@ -66,17 +66,17 @@ class WeightAverages:
         """Have the averages in the model, and keep its own weights."""
         if self.in_model:
             return
-        state = self._model.train_state
+        state = self._learner.state
         self._own = state.params
         averages = jax.tree.map(
             lambda w, a: jnp.array(a, w.dtype, copy=True), state.params, self._averages
         )
-        self._model.train_state = state._replace(params=averages)
+        self._learner.state = state._replace(params=averages)
 
     def take(self) -> None:
         """Put the model's own weights back."""
         if self.in_model:
-            self._model.train_state = self._model.train_state._replace(params=self._own)
+            self._learner.state = self._learner.state._replace(params=self._own)
             self._own = None
 
     def leave(self) -> None:
@@ -86,7 +86,7 @@ class WeightAverages:
 
     def close(self) -> None:
         """Follow the optimizer no longer."""
-        self._model.trainable.active_averages = None
+        self._learner.trainable.active_averages = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averages, and the model's own weights while these are in it."""
@@ -103,7 +103,7 @@ class WeightAverages:
             DataError: If they are the averages of another model.
         """
         averages = _fitting(self._averages, state["averages"])
-        params = self._model.train_state.params
+        params = self._learner.state.params
         self._own = _fitting(params, state["own"]) if state["own"] else None
         self._averages = averages
         self._counted = with_values(self._counted, state["counted"])

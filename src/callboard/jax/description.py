@@ -18,26 +18,28 @@ _RATE = "learning_rate"
 _BEARERS = ("EmptyState", "InjectHyperparamsState", "InjectStatefulHyperparamsState")
 
 
-def description_of(model: Any) -> dict[str, Any]:
+def description_of(trained: Any) -> dict[str, Any]:
     """Return the model's type, the optimizer with its settings, loss and metrics.
 
-    The optimizer is called by optax's transformations that have a state, such as "scale_by_adam".
+    An optimizer that was not given by name is called by optax's transformations that have a state,
+    such as "scale_by_adam".
 
     Args:
-        model: The model, or the view of a state whose loop the user wrote.
+        trained: The learner of a model, or the view of a state whose loop the user wrote.
     """
-    state = model.trainable.state
+    state = trained.state
     found: dict[str, Any] = {}
-    module = getattr(getattr(model, "network", None), "source", None) or module_in(state)
+    module = getattr(getattr(trained, "network", None), "source", None) or module_in(state)
     if module is not None:
         found["model"] = getattr(module, "__name__", type(module).__name__)
-    optimizer = ", ".join(_transformations(state))
+    named = getattr(getattr(trained, "optimizer", None), "name", "")
+    optimizer = named or ", ".join(_transformations(state))
     if optimizer:
         found["optimizer"] = optimizer
     settings = _settings(state)
     if settings:
         found[optimizer or "optimizer settings"] = settings
-    objectives = getattr(model, "objectives", None)
+    objectives = getattr(trained, "objectives", None)
     return found if objectives is None else found | objectives.description()
 
 

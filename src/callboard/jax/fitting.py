@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,10 +31,18 @@ from callboard.jax.data import as_arrays, batches_of, split_off
 from callboard.jax.executions import Execution, executions_of
 
 if TYPE_CHECKING:
+    from callboard.jax.evaluation import EvaluationStep
+    from callboard.jax.learner import Learner
     from callboard.jax.model import Model
-    from callboard.jax.steps import EvaluationStep
 
-__all__ = ["evaluate", "fit", "predict", "test_on_batch", "train_on_batch"]
+__all__ = [
+    "evaluate",
+    "fit",
+    "predict",
+    "predict_on_batch",
+    "test_on_batch",
+    "train_on_batch",
+]
 
 
 def fit(
@@ -58,30 +65,31 @@ def fit(
     max_time: float | str | None,
 ) -> History:
     """Train; the arguments are those of ``Model.fit``."""
-    model.require_compiled()
+    learner = model.learner
+    learner.require_compiled()
     if validation_split:
         data, validation_data = _with_split(data, validation_split, validation_data)
     weights = ClassWeights.of(class_weight)
-    seed = model.draw_seed() if shuffle else 0
+    seed = learner.draw_seed() if shuffle else 0
     batches = batches_of(
         *data,
         batch_size=batch_size,
         shuffle=shuffle,
         steps=steps_per_epoch,
         seed=seed,
-        check_size=model.placement.check_size,
+        check_size=learner.placement.check_size,
     )
     validation = None
     if validation_data is not None:
         if validation_batch_size is not None:
             batch_size = positive(validation_batch_size, "validation_batch_size")
-        validation = _unshuffled(model, validation_parts(validation_data), batch_size)
+        validation = _unshuffled(learner, validation_parts(validation_data), batch_size)
     is_due = validation_schedule(validation_freq)
     check_limit(validation_steps, "validation_steps")
-    _build(model, batches)
-    step, size = model.train_step, model.settings.steps_per_execution
+    _build(learner, batches)
+    step, size = learner.train_step, learner.settings.steps_per_execution
     run = Run(
-        trainable=model.trainable,
+        trainable=learner.trainable,
         epochs=epochs,
         callbacks=callbacks,
         initial_epoch=initial_epoch,
@@ -89,7 +97,7 @@ def fit(
         verbose=verbose,
         stateful={"data": batches, "step": step},
         max_time=max_time,
-        metrics=model.known_metrics(),
+        metrics=learner.known_metrics(),
         validation=validation is not None,
     )
     if validation is not None:
@@ -98,7 +106,7 @@ def fit(
     weighed = batches if weights is None else _Weighed(batches, weights)
 
     def epoch_data(epoch: int, done: int) -> Iterable[Execution]:
-        return executions_of(weighed, epoch, done, size, run.data_is_ready, model.placement)
+        return executions_of(weighed, epoch, done, size, run.data_is_ready, learner.placement)
 
     def train_on(execution: Execution) -> None:
         samples = step(execution)
@@ -106,10 +114,10 @@ def fit(
 
     def validate(epoch: int) -> None:
         if validation is not None and is_due(epoch):
-            _score(model, run, itertools.islice(validation.epoch(epoch), validation_steps))
+            _score(learner, run, itertools.islice(validation.epoch(epoch), validation_steps))
 
     model.history = run.history
-    with _fitting(model):
+    with learner.fitted():
         loop.train(
             run,
             epoch_data=epoch_data,
@@ -131,20 +139,21 @@ def evaluate(
     callbacks: Iterable[Any],
 ) -> dict[str, float]:
     """Return the metrics on data; the arguments are those of ``Model.evaluate``."""
-    model.require_compiled()
+    learner = model.learner
+    learner.require_compiled()
     check_limit(steps, "steps")
-    batches = _unshuffled(model, data, batch_size)
-    _build(model, batches)
+    batches = _unshuffled(learner, data, batch_size)
+    _build(learner, batches)
     run = Run(
-        trainable=model.trainable,
+        trainable=learner.trainable,
         callbacks=callbacks,
         verbose=verbose,
         steps_per_epoch=fewer(batches.steps, steps),
-        metrics=model.known_metrics(),
+        metrics=learner.known_metrics(),
         purpose="test",
     )
     with run:
-        _score(model, run, itertools.islice(batches.epoch(0), steps))
+        _score(learner, run, itertools.islice(batches.epoch(0), steps))
     return dict(run.logs)
 
 
@@ -158,11 +167,12 @@ def predict(
     callbacks: Iterable[Any],
 ) -> Any:
     """Return the outputs for data; the arguments are those of ``Model.predict``."""
+    learner = model.learner
     check_limit(steps, "steps")
-    batches = _unshuffled(model, (x,), batch_size)
-    _build(model, batches)
+    batches = _unshuffled(learner, (x,), batch_size)
+    _build(learner, batches)
     run = Run(
-        trainable=model.trainable,
+        trainable=learner.trainable,
         callbacks=callbacks,
         verbose=verbose,
         steps_per_epoch=fewer(batches.steps, steps),
@@ -170,9 +180,9 @@ def predict(
     )
     outputs = []
     with run:
-        placed = map(model.placement.placing(), itertools.islice(batches.epoch(0), steps))
+        placed = map(learner.placement.placing(), itertools.islice(batches.epoch(0), steps))
         for batch in run.predict(placed):
-            output = mapped(result_of, model.forward(batch.x))
+            output = mapped(_result_of, learner.forward(batch.x))
             logs = functools.partial(Logs, {"outputs": output})
             run.report(logs, steps=1, samples=sample_count(output))
             outputs.append(output)
@@ -183,29 +193,39 @@ def train_on_batch(
     model: Model, data: Batch, class_weight: Mapping[int, float] | None
 ) -> dict[str, float]:
     """Train on one batch and return its metrics."""
+    learner = model.learner
     weights = ClassWeights.of(class_weight)
     batch = as_arrays(data)
-    model.build(batch.x)
-    step = model.train_step
+    learner.build(batch.x)
+    step = learner.train_step
     step.begin_epoch()
-    with _fitting(model):
+    with learner.fitted():
         batch = batch if weights is None else weights.apply(batch)
-        batch = model.placement.placing()(batch)
+        batch = learner.placement.placing()(batch)
         step(Execution((batch,), 1, sample_count(batch.x), stacked=False))
     return dict(step.logs())
 
 
 def test_on_batch(model: Model, data: Batch) -> dict[str, float]:
     """Return the metrics of one batch."""
+    learner = model.learner
     batch = as_arrays(data)
-    model.build(batch.x)
-    step = model.evaluation_step
+    learner.build(batch.x)
+    step = learner.evaluation_step
     step.begin()
-    step(model.placement.placing()(batch))
+    step(learner.placement.placing()(batch))
     return dict(step.logs())
 
 
-def result_of(output: jax.Array) -> np.ndarray[Any, Any]:
+def predict_on_batch(model: Model, x: Any) -> Any:
+    """Return the outputs for one batch."""
+    learner = model.learner
+    batch = learner.placement.placing()(as_arrays(Batch(x, None, None)))
+    learner.build(batch.x)
+    return mapped(_result_of, learner.forward(batch.x))
+
+
+def _result_of(output: jax.Array) -> np.ndarray[Any, Any]:
     """Return an output as an array; half precision as float32, which NumPy can compute with."""
     half = output.dtype in (jnp.bfloat16, jnp.float16)
     return to_array(output.astype(jnp.float32) if half else output)
@@ -237,36 +257,25 @@ class _Weighed:
         self._batches.load_state_dict(state)
 
 
-def _score(model: Model, run: Run, batches: Iterator[Batch]) -> None:
+def _score(learner: Learner, run: Run, batches: Iterator[Batch]) -> None:
     """Go through data in evaluation mode and report loss and metrics."""
-    step: EvaluationStep = model.evaluation_step
+    step: EvaluationStep = learner.evaluation_step
     step.begin()
-    for batch in run.validate(map(model.placement.placing(), batches)):
+    for batch in run.validate(map(learner.placement.placing(), batches)):
         samples = step(batch)
         run.report(step.logs, steps=1, samples=samples)
 
 
-def _build(model: Model, batches: Batches) -> None:
+def _build(learner: Learner, batches: Batches) -> None:
     """Have the parameters ready, before callbacks ask for them."""
-    if model.network.is_built:
-        model.build(None)
+    if learner.network.is_built:
+        learner.build(None)
         return
     first = getattr(batches, "data", None)
     if first is None:
-        model.build(None)  # raises: what it would take cannot be taken back
+        learner.build(None)  # raises: what it would take cannot be taken back
         return
-    model.build(jax.tree.map(lambda a: a[:1], first.x))
-
-
-@contextlib.contextmanager
-def _fitting(model: Model) -> Iterator[None]:
-    """Have the model know that its own steps train it; afterwards its module has the arrays."""
-    before, model.is_fitting = model.is_fitting, True
-    try:
-        yield
-    finally:
-        model.is_fitting = before
-        model.put_back()
+    learner.build(jax.tree.map(lambda a: a[:1], first.x))
 
 
 def _with_split(data: Batch, fraction: float, validation_data: object) -> tuple[Batch, Any]:
@@ -275,8 +284,8 @@ def _with_split(data: Batch, fraction: float, validation_data: object) -> tuple[
     return split_off(data, fraction)
 
 
-def _unshuffled(model: Model, parts: Iterable[Any], batch_size: int | None) -> Batches:
-    check = model.placement.check_size
+def _unshuffled(learner: Learner, parts: Iterable[Any], batch_size: int | None) -> Batches:
+    check = learner.placement.check_size
     return batches_of(*parts, batch_size=batch_size, shuffle=False, steps=None, check_size=check)
 
 

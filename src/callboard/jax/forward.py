@@ -10,7 +10,7 @@ from callboard._core.batches import Batch
 from callboard._core.errors import ConfigurationError, DataError
 from callboard._core.objectives import Head, Objectives
 
-__all__ = ["Outcome", "check_outputs", "outcome_of", "takes_probabilities"]
+__all__ = ["Outcome", "check_outputs", "check_targets", "outcome_of", "takes_probabilities"]
 
 
 class Outcome(NamedTuple):
@@ -63,6 +63,22 @@ def outcome_of(objectives: Objectives, outputs: Any, batch: Batch) -> Outcome:
 def takes_probabilities(head: Head) -> bool:
     """Say whether a head's loss is computed from probabilities."""
     return head.loss is not None and head.loss.on_logits() is not None
+
+
+def check_targets(objectives: Objectives, batch: Batch, predictions: tuple[Any, ...]) -> None:
+    """Look whether the first batch's targets have values that the losses take.
+
+    Args:
+        objectives: The losses.
+        batch: The batch; targets on a device are waited for.
+        predictions: Shape and dtype of the predictions of each head.
+
+    Raises:
+        DataError: If not.
+    """
+    for head, prediction in zip(objectives.heads, predictions, strict=True):
+        if head.loss is not None:
+            head.loss.check_targets(head.of(batch.y), prediction)
 
 
 def check_outputs(objectives: Objectives, outputs: Any) -> None:

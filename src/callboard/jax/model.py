@@ -6,29 +6,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from callboard._core.batches import Batch
-from callboard._core.errors import RunStateError, UnsupportedError
 from callboard._core.history import History
 from callboard._core.model_files import ModelFiles
-from callboard._core.nested import mapped
 from callboard._core.objectives import Objectives
 from callboard.jax import fitting
-from callboard.jax.arrays import to_array
-from callboard.jax.averages import WeightAverages
-from callboard.jax.data import arrays_of, as_arrays
-from callboard.jax.executions import Execution
-from callboard.jax.leaves import leaves_of
+from callboard.jax.data import as_arrays
+from callboard.jax.learner import Learner
 from callboard.jax.losses import resolve_loss
 from callboard.jax.metrics import resolve_metric
-from callboard.jax.networks import Network, network_of
-from callboard.jax.optimizers import Optimizer, resolve_optimizer
-from callboard.jax.optimizers.resolve import clipping, require_optax
+from callboard.jax.networks import network_of
+from callboard.jax.optimizers import Optimizer
 from callboard.jax.placement import Placement
 from callboard.jax.settings import Settings
-from callboard.jax.steps import EvaluationStep, TrainState, TrainStep
+from callboard.jax.steps import TrainState
 from callboard.jax.summary import summary_of
 from callboard.jax.trainable import JaxTrainable
 
@@ -56,7 +48,7 @@ class Model(ModelFiles):
             are on each of them.
 
     Attributes:
-        optimizer: The optimizer, with ``learning_rate``, after ``compile``.
+        learner: The network with its arrays, and the compiled steps that change them.
         history: The :class:`callbacks.History` of the latest ``fit``.
         stop_training: Set it to True, from a callback, to end ``fit`` after the current batch.
         trainable: What callbacks may do to it.
@@ -67,6 +59,7 @@ class Model(ModelFiles):
 
     Example:
         >>> import jax.numpy as jnp
+        >>> import numpy as np
         >>> x = np.random.default_rng(0).normal(size=(64, 2)).astype("float32")
         >>> model = Model(lambda params, x: x @ params["w"], {"w": jnp.zeros((2, 1))})
         >>> model.compile(optimizer="sgd", loss="mse")
@@ -87,82 +80,41 @@ class Model(ModelFiles):
         seed: int = 0,
         data_sharding: jax.sharding.NamedSharding | None = None,
     ) -> None:
-        self.placement = Placement(data_sharding)
-        self.network: Network = network_of(module, params)
-        self.optimizer: Optimizer | None = None
+        placement = Placement(data_sharding)
+        self.learner = Learner(network_of(module, params), placement, seed=seed, model=self)
+        self.trainable = self.learner.trainable
         self.history: History | None = None
         self.stop_training = False
-        self.is_fitting = False
-        self.settings = Settings()
-        self.objectives: Objectives | None = None
-        self._key = jax.random.key(seed)
-        self._train_state: TrainState | None = None
-        self._train_step: TrainStep | None = None
-        self._evaluation_step: EvaluationStep | None = None
-        self._jitted: dict[str, Callable[..., Any]] = {}
-        self.trainable = JaxTrainable(self)
-        if self.network.is_built:
-            self._take_arrays()
 
     def __call__(self, x: Any) -> Any:
         """Return the outputs for inputs, in evaluation mode."""
-        return self.forward(as_arrays(Batch(x, None, None)).x)
+        return self.learner.forward(as_arrays(Batch(x, None, None)).x)
 
     def __repr__(self) -> str:
-        return f"Model({self.network.source!r})"
+        return f"Model({self.learner.network.source!r})"
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer, with ``learning_rate``; None before ``compile``."""
+        return self.learner.optimizer
 
     @property
     def module(self) -> Any:
         """The module with the arrays as they are now; of linen or a function, the arrays."""
-        state = self.train_state
-        return self.network.put_back(state.params, state.rest)
+        return self.learner.module
 
     @property
     def state(self) -> TrainState:
-        """All that training changes."""
-        return self.train_state
-
-    @state.setter
-    def state(self, state: TrainState) -> None:
-        self.train_state = state
-        if not self.is_fitting:
-            self.put_back()
-
-    @property
-    def train_state(self) -> TrainState:
         """All that training changes.
 
         Raises:
             RunStateError: If there are no parameters yet.
         """
-        if self._train_state is None:
-            self._take_arrays()
-        if self._train_state is None:
-            raise RunStateError("the model has no parameters; call model.build(x) first")
-        return self._train_state
+        return self.learner.state
 
-    @train_state.setter
-    def train_state(self, state: TrainState) -> None:
-        self._train_state = state
-
-    @property
-    def steps_by_itself(self) -> bool:
-        """Whether ``fit`` trains it by the step that ``compile`` described."""
-        return self.is_fitting
-
-    @property
-    def train_step(self) -> TrainStep:
-        """The compiled step, the same from one ``fit`` to the next."""
-        if self._train_step is None:
-            self._train_step = TrainStep(self)
-        return self._train_step
-
-    @property
-    def evaluation_step(self) -> EvaluationStep:
-        """The compiled step of an evaluation."""
-        if self._evaluation_step is None:
-            self._evaluation_step = EvaluationStep(self)
-        return self._evaluation_step
+    @state.setter
+    def state(self, state: TrainState) -> None:
+        self.learner.state = state
 
     def build(self, x: Any) -> None:
         """Make the parameters of a module of linen for such inputs; others have theirs.
@@ -173,72 +125,7 @@ class Model(ModelFiles):
         Raises:
             RunStateError: If there are none yet and x is None.
         """
-        if not self.network.is_built and x is not None:
-            self._key, used = jax.random.split(self._key)
-            self.network.build(arrays_of(x), used)
-        if self._train_state is None:
-            self._take_arrays()
-
-    def put_back(self) -> None:
-        """Have a module of nnx hold the arrays as they are now."""
-        if self._train_state is not None:
-            self.network.put_back(self._train_state.params, self._train_state.rest)
-
-    def forward(self, x: Any) -> Any:
-        """Return the outputs for a batch of inputs that are arrays, in evaluation mode."""
-        state = self.train_state
-        return self._function("forward", self._forward)(state.params, state.rest, state.key, x)
-
-    def activations(self, inputs: Any) -> Mapping[str, jax.Array]:
-        """Return what each layer gives out for a batch, in evaluation mode.
-
-        Raises:
-            UnsupportedError: If it is a function, which has no layers.
-        """
-        state = self.train_state
-        if isinstance(inputs, Execution):
-            inputs = inputs.first()
-        x = inputs[0] if isinstance(inputs, list | tuple) else inputs
-        recorded = self._function("recorded", self.network.recorded)
-        found: Mapping[str, jax.Array] = recorded(state.params, state.rest, arrays_of(x))
-        return found
-
-    def gradients(self) -> Mapping[str, jax.Array]:
-        """Return the gradients for the latest batch that it was trained on, by weight.
-
-        Raises:
-            UnsupportedError: If there was none.
-        """
-        step = self.train_step
-        if step.latest is None:
-            raise UnsupportedError("there are no gradients before the first batch")
-        found = step.gradients(self.train_state, step.latest)
-        return {leaf.name: leaf.value for leaf in leaves_of(found)}
-
-    def averages(self, momentum: float) -> WeightAverages:
-        """Return moving averages of the parameters, which follow the updates from now on.
-
-        Raises:
-            RunStateError: If the model is not compiled.
-            UnsupportedError: If its optimizer does not count.
-        """
-        self.require_compiled()
-        return WeightAverages(self, momentum)
-
-    def known_metrics(self) -> dict[str, Any] | None:
-        """Return the names that ``fit`` will log, each with its better direction, if known."""
-        return None if self.objectives is None else self.objectives.directions
-
-    def draw_seed(self) -> int:
-        """Return a number from the model's random key, which becomes another one."""
-        if self._train_state is None:
-            self._key, used = jax.random.split(self._key)
-        else:
-            data = to_array(self._train_state.key)  # on one device, whatever the state lies on
-            key, used = jax.random.split(jax.random.wrap_key_data(jnp.asarray(data)))
-            data = self.placement.state(jax.random.key_data(key))
-            self._train_state = self._train_state._replace(key=data)
-        return int(jax.random.randint(used, (), 0, np.iinfo(np.int32).max))
+        self.learner.build(x)
 
     def compile(
         self,
@@ -261,7 +148,8 @@ class Model(ModelFiles):
         Args:
             optimizer: A name ("adam", with Keras's defaults), an optimizer of optax, or a function
                 of optax such as ``optax.lamb``. Callbacks can set the learning rate of names,
-                functions, and what ``optax.inject_hyperparams`` made.
+                functions, and what ``optax.inject_hyperparams`` made. That needs
+                ``hyperparam_dtype=jnp.float32`` beside parameters in bfloat16, in which 0.999 is 1.
             loss: A name ("sparse_categorical_crossentropy"), a loss of ``callboard.jax.losses``, a
                 loss of optax, or a function ``(y_true, y_pred)``; a list or dict of them for
                 several outputs. Names mean what they mean in Keras: outputs are probabilities.
@@ -300,13 +188,7 @@ class Model(ModelFiles):
             resolve_loss=resolve_loss,
             resolve_metric=resolve_metric,
         )
-        self.optimizer = Optimizer(self.trainable, _wrapped(resolve_optimizer(optimizer), settings))
-        self.settings, self.objectives = settings, objectives
-        self._train_step = self._evaluation_step = None
-        if self._train_state is not None:
-            opt_state = self.optimizer.wrapped.init(self._train_state.params)
-            placed = self.placement.state(opt_state)
-            self._train_state = self._train_state._replace(opt_state=placed)
+        self.learner.compile(optimizer, objectives, settings)
 
     def fit(
         self,
@@ -449,9 +331,7 @@ class Model(ModelFiles):
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the model's outputs for one batch as NumPy arrays."""
-        batch = self.placement.placing()(as_arrays(Batch(x, None, None)))
-        self.build(batch.x)
-        return mapped(fitting.result_of, self.forward(batch.x))
+        return fitting.predict_on_batch(self, x)
 
     def summary(self, print_fn: Callable[[str], object] = print) -> None:
         """Print the weights with their shapes and numbers of elements.
@@ -462,61 +342,5 @@ class Model(ModelFiles):
         print_fn(summary_of(self))
 
     def _flat(self, logs: Mapping[str, float]) -> float | list[float]:
-        values = [logs[name] for name in self.require_compiled().names if name in logs]
+        values = [logs[name] for name in self.learner.require_compiled().names if name in logs]
         return values[0] if len(values) == 1 else values
-
-    def require_optimizer(self) -> Optimizer:
-        """Return the optimizer.
-
-        Raises:
-            RunStateError: If the model is not compiled.
-        """
-        if self.optimizer is None:
-            raise RunStateError("the model has no optimizer; call model.compile(...) first")
-        return self.optimizer
-
-    def require_compiled(self) -> Objectives:
-        """Return what ``compile`` was given.
-
-        Raises:
-            RunStateError: If the model is not compiled.
-        """
-        if self.objectives is None:
-            raise RunStateError(
-                "the model is not compiled; call model.compile(optimizer=..., loss=...) first"
-            )
-        return self.objectives
-
-    def _take_arrays(self) -> None:
-        params, rest = self.placement.state(self.network.arrays())
-        opt_state = None if self.optimizer is None else self.optimizer.wrapped.init(params)
-        key = jax.random.key_data(self._key)
-        self._train_state = self.placement.state(TrainState(params, rest, opt_state, key))
-
-    def _forward(self, params: Any, rest: Any, key: jax.Array, x: Any) -> Any:
-        used = jax.random.wrap_key_data(key)
-        return self.network.apply(params, rest, x, used, training=False)[0]
-
-    def _function(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        if not self.settings.compiled:
-            return function
-        if name not in self._jitted:
-            self._jitted[name] = jax.jit(function)
-        return self._jitted[name]
-
-
-def _wrapped(optimizer: Any, settings: Settings) -> Any:
-    """Return an optimizer that clips and gathers gradients as ``compile`` was told."""
-    optax = require_optax()
-    clip = clipping(
-        clipnorm=settings.clipnorm,
-        clipvalue=settings.clipvalue,
-        global_clipnorm=settings.global_clipnorm,
-    )
-    if clip is not None:
-        optimizer = optax.chain(clip, optimizer)
-    if settings.gradient_accumulation_steps > 1:
-        optimizer = optax.MultiSteps(
-            optimizer, settings.gradient_accumulation_steps
-        ).gradient_transformation()
-    return optimizer

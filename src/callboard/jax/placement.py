@@ -17,6 +17,11 @@ from callboard._core.nested import leaves
 
 __all__ = ["Placement"]
 
+_ALONE = (
+    "and Model has the data of one; write the loop yourself with Run(state=...), or take the "
+    "devices of jax.local_devices()"
+)
+
 
 class Placement:
     """Puts batches and state on the devices: one device, or many that share each batch.
@@ -94,7 +99,13 @@ class Placement:
 
         Raises:
             ConfigurationError: If some are sharded over other devices.
+            UnsupportedError: If some lie on devices of other processes.
         """
+        for leaf in jax.tree.leaves(tree):
+            if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+                raise UnsupportedError(
+                    f"an array of shape {leaf.shape} lies on devices of other processes, {_ALONE}"
+                )
         if self._whole is None:
             return tree
         return jax.device_put(tree, jax.tree.map(self._of_leaf, tree))
@@ -141,10 +152,7 @@ def _check(sharding: Any) -> None:
             f'PartitionSpec("data"); got {sharding.spec}'
         )
     if not sharding.is_fully_addressable:
-        raise UnsupportedError(
-            "data_sharding names devices of other processes, and Model has the data of one; write "
-            "the loop yourself with Run(state=...), or take the devices of jax.local_devices()"
-        )
+        raise UnsupportedError(f"data_sharding names devices of other processes, {_ALONE}")
 
 
 def _spec(*axes: Any) -> PartitionSpec:

@@ -11,13 +11,20 @@ import jax.numpy as jnp
 from callboard._core.batches import Batch
 from callboard._core.logs import Logs
 from callboard.jax.executions import Execution
-from callboard.jax.forward import Outcome, check_outputs, outcome_of, takes_probabilities
+from callboard.jax.forward import (
+    Outcome,
+    check_outputs,
+    check_targets,
+    outcome_of,
+    takes_probabilities,
+)
+from callboard.jax.optimizers.resolve import require_optax
 from callboard.jax.scores import Scores, Sums
 
 if TYPE_CHECKING:
-    from callboard.jax.model import Model
+    from callboard.jax.learner import Learner
 
-__all__ = ["EvaluationStep", "TrainState", "TrainStep"]
+__all__ = ["TrainState", "TrainStep"]
 
 
 class TrainState(NamedTuple):
@@ -43,19 +50,22 @@ class TrainStep:
     something of it copies it between two steps. The sums of the metrics are not, as logs hold them.
 
     Args:
-        model: A model on which ``compile`` was called.
+        learner: What ``compile`` was called on.
 
     Raises:
         RunStateError: If it was not.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._network = model.network
-        self._objectives = model.require_compiled()
-        self._optimizer = model.require_optimizer().wrapped
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+        self._network = learner.network
+        self._objectives = learner.require_compiled()
+        # Some optimizers ask for the loss: to lower the rate on a plateau, or to search a line.
+        self._optimizer = require_optax().with_extra_args_support(
+            learner.require_optimizer().wrapped
+        )
         self._scores = Scores(self._objectives)
-        self._compiled = model.settings.compiled
+        self._compiled = learner.settings.compiled
         self._functions: dict[tuple[str, bool], Callable[..., Any]] = {}
         self._checked = not any(map(takes_probabilities, self._objectives.heads))
         self._gradients: Callable[..., Any] | None = None
@@ -63,7 +73,7 @@ class TrainStep:
         self._saved: Any = None  # sums to go on with, until there are some of their shapes
         self._sums: Sums | None = None
         self._samples = 0
-        self._clear = model.placement.state(jnp.zeros(2, jnp.float32))
+        self._clear = learner.placement.state(jnp.zeros(2, jnp.float32))
         self.latest: Batch | None = None
 
     def begin_epoch(self, done: int = 0) -> None:
@@ -107,11 +117,11 @@ class TrainStep:
         return self._saved if self._sums is None else self._sums
 
     def _run(self, batch: Batch, *, stacked: bool) -> None:
-        trainable = self._model.trainable
+        trainable = self._learner.trainable
         function = self._function(trainable.guards, stacked=stacked)
         mark = self._clear if trainable.mark is None else trainable.mark
-        self._model.train_state, self._sums, mark = function(
-            self._model.train_state, self._sums, mark, batch
+        self._learner.state, self._sums, mark = function(
+            self._learner.state, self._sums, mark, batch
         )
         if trainable.guards:
             trainable.mark = mark
@@ -121,19 +131,20 @@ class TrainStep:
 
     def _begin(self, execution: Execution) -> None:
         """Find the mistakes that show at the first batch, and the shapes of the metrics' sums."""
-        batch, state = execution.batches[0], self._model.train_state
+        batch, state = execution.batches[0], self._learner.state
         if execution.stacked:
             batch = jax.tree.map(lambda a: a[0], batch)
         if not self._checked:
-            check_outputs(self._objectives, self._model.forward(batch.x))
+            check_outputs(self._objectives, self._learner.forward(batch.x))
             self._checked = True
         if self._nothing is None:
             outcome = jax.eval_shape(self._outcome, state, batch)
+            check_targets(self._objectives, batch, outcome.predictions)
             nothing = self._scores.begin(outcome, batch)
-            self._nothing = self._model.placement.state(nothing)
+            self._nothing = self._learner.placement.state(nothing)
         if self._saved is not None:
             restored = self._scores.restored(self._nothing, self._saved)
-            self._sums, self._saved = self._model.placement.state(restored), None
+            self._sums, self._saved = self._learner.placement.state(restored), None
         elif self._sums is None:
             self._sums = self._nothing
 
@@ -156,7 +167,7 @@ class TrainStep:
             self._functions[wanted] = self._jitted(
                 steps if stacked else step,
                 donate_argnums=0,
-                **self._model.placement.results(self._model.train_state),
+                **self._learner.placement.results(self._learner.state),
             )
         return self._functions[wanted]
 
@@ -178,7 +189,14 @@ class TrainStep:
         outcome, gradients, rest = self._loss_and_gradients(state, used, batch)
 
         def updated(before: TrainState) -> TrainState:
-            updates, opt_state = self._optimizer.update(gradients, before.opt_state, before.params)
+            updates, opt_state = self._optimizer.update(
+                gradients,
+                before.opt_state,
+                before.params,
+                value=outcome.loss,
+                grad=gradients,
+                value_fn=lambda params: self._loss(params, state, used, batch)[0],
+            )
             params = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), before.params, updates)
             return TrainState(params, rest, opt_state, key)
 
@@ -194,13 +212,16 @@ class TrainStep:
     def _loss_and_gradients(
         self, state: TrainState, key: jax.Array, batch: Batch
     ) -> tuple[Outcome, Any, Any]:
-        def loss_of(params: Any) -> tuple[jax.Array, tuple[Outcome, Any]]:
-            outputs, rest = self._network.apply(params, state.rest, batch.x, key, training=True)
-            outcome = outcome_of(self._objectives, outputs, batch)
-            return outcome.loss, (outcome, rest)
-
-        (_, (outcome, rest)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        computed = jax.value_and_grad(self._loss, has_aux=True)
+        (_, (outcome, rest)), gradients = computed(state.params, state, key, batch)
         return outcome, gradients, rest
+
+    def _loss(
+        self, params: Any, state: TrainState, key: jax.Array, batch: Batch
+    ) -> tuple[jax.Array, tuple[Outcome, Any]]:
+        outputs, rest = self._network.apply(params, state.rest, batch.x, key, training=True)
+        outcome = outcome_of(self._objectives, outputs, batch)
+        return outcome.loss, (outcome, rest)
 
 
 def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -233,57 +254,3 @@ def _unless_marked(
     # branch updates it in place, but on a GPU the host would wait in every step to decide on it.
     chosen = jax.lax.platform_dependent(cuda=by_choice, rocm=by_choice, default=by_branch)
     return TrainState(*chosen)
-
-
-class EvaluationStep:
-    """Forward pass and metrics, as one compiled function.
-
-    Args:
-        model: A model on which ``compile`` was called.
-    """
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._objectives = model.require_compiled()
-        self._scores = Scores(self._objectives)
-        self._checked = not any(map(takes_probabilities, self._objectives.heads))
-        self._add: Callable[..., Any] = self._added
-        if model.settings.compiled:
-            self._add = jax.jit(self._added)
-        self._nothing: Sums | None = None
-        self._sums: Sums | None = None
-        self._samples = 0
-
-    def begin(self) -> None:
-        """Begin the metrics anew."""
-        self._sums, self._samples = self._nothing, 0
-
-    def __call__(self, batch: Batch) -> int:
-        """Add a batch; return its samples."""
-        state = self._model.train_state
-        if not self._checked:
-            check_outputs(self._objectives, self._model.forward(batch.x))
-            self._checked = True
-        if self._sums is None:
-            outcome = jax.eval_shape(self._outcome, state.params, state.rest, state.key, batch)
-            nothing = self._scores.begin(outcome, batch)
-            self._sums = self._nothing = self._model.placement.state(nothing)
-        self._sums = self._add(self._sums, state.params, state.rest, state.key, batch)
-        samples = int(jax.tree.leaves(batch.x)[0].shape[0])
-        self._samples += samples
-        return samples
-
-    def logs(self) -> Logs:
-        """Return the metrics so far."""
-        return self._scores.logs(self._sums, self._samples)
-
-    def _outcome(self, params: Any, rest: Any, key: jax.Array, batch: Batch) -> Outcome:
-        outputs, _ = self._model.network.apply(
-            params, rest, batch.x, jax.random.wrap_key_data(key), training=False
-        )
-        return outcome_of(self._objectives, outputs, batch)
-
-    def _added(self, sums: Sums, params: Any, rest: Any, key: jax.Array, batch: Batch) -> Sums:
-        samples = jax.tree.leaves(batch.x)[0].shape[0]
-        outcome = self._outcome(params, rest, key, batch)
-        return self._scores.added(sums, outcome, batch, samples)

@@ -27,7 +27,7 @@ def summary_of(model: Model) -> str:
     rule = "-" * max(map(len, lines))
     sizes = [(leaf.value.size, leaf.value.nbytes) for leaf in weights.values()]
     count, size = (int(total) for total in np.sum(sizes, axis=0, initial=0))
-    kind = type(model.network.source).__name__
+    kind = type(model.learner.network.source).__name__
     total = f"Total: {count:,} ({size / 1024:,.1f} KB)"
     return "\n".join([kind, lines[0], rule, *lines[1:], rule, total])
 

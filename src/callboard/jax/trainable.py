@@ -13,10 +13,11 @@ import numpy as np
 from callboard._core.errors import DataError, UnsupportedError
 from callboard._core.learning_rate import valid_rate
 from callboard._core.logs import Logs
-from callboard.jax import files
+from callboard.jax import files, processes
 from callboard.jax.arrays import is_key, to_array
 from callboard.jax.inspection import JaxInspection
 from callboard.jax.leaves import Leaf, leaves_of, weights_of, with_values
+from callboard.jax.rates import can_be_set, number_in, rates_of, scaled
 
 if TYPE_CHECKING:
     from callboard.jax.averages import WeightAverages
@@ -27,22 +28,23 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class Trained(Protocol):
-    """What is trained: a ``Model``, or the view of a loop of the user's own.
+    """What is trained: a ``Learner``, or the view of a loop of the user's own.
 
     Attributes:
         state: All that training changes, a pytree.
-        stop_training: Whether a callback asked for the end.
     """
 
     state: Any
-    stop_training: bool
 
     @property
     def steps_by_itself(self) -> bool:
         """Whether the steps are ours, so that they look at every loss."""
 
-    def activations(self, inputs: Any) -> Mapping[str, jax.Array]:
-        """Return what each layer gives out for a batch's inputs."""
+    def inputs_of(self, batch: Any) -> Any:
+        """Return what of a batch goes into the network."""
+
+    def activations(self, batch: Any) -> Mapping[str, jax.Array]:
+        """Return what each layer gives out for a batch."""
 
     def gradients(self) -> Mapping[str, jax.Array]:
         """Return the gradients for the latest batch."""
@@ -55,7 +57,8 @@ class JaxTrainable:
     """What callbacks may do to a state of JAX: :class:`callboard.Trainable` for JAX.
 
     Args:
-        model: The model, or the view of a state whose loop the user wrote.
+        trained: The learner of a model, or the view of a state whose loop the user wrote.
+        model: What callbacks see as ``model``.
 
     Attributes:
         in_use: Whether the process trains anything on JAX.
@@ -66,8 +69,9 @@ class JaxTrainable:
 
     in_use: ClassVar[bool] = False
 
-    def __init__(self, model: Trained) -> None:
+    def __init__(self, trained: Trained, model: Any) -> None:
         JaxTrainable.in_use = True
+        self.trained = trained
         self.model = model
         self.guards = ""
         self.mark: jax.Array | None = None
@@ -76,11 +80,11 @@ class JaxTrainable:
     @property
     def state(self) -> Any:
         """All that training changes."""
-        return self.model.state
+        return self.trained.state
 
     @state.setter
     def state(self, state: Any) -> None:
-        self.model.state = state
+        self.trained.state = state
 
     @property
     def inspection(self) -> JaxInspection:
@@ -93,8 +97,8 @@ class JaxTrainable:
         return jax.process_index()
 
     def reduced(self, logs: Logs) -> Logs:
-        """Return the metrics as they are: arrays over all devices have all samples in them."""
-        return logs
+        """Return metrics over the samples of all processes that train this state, once a pass."""
+        return processes.reduced(logs) if processes.is_shared(self.state) else logs
 
     @property
     def synchronous(self) -> bool:
@@ -103,31 +107,33 @@ class JaxTrainable:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate in the optimizer's state; several of them keep their ratios."""
-        return _number(self._rates()[0])
+        """The learning rate in the optimizer's state; several of them keep their ratios.
+
+        Where schedules set some of them, it is the first of the others.
+        """
+        return number_in(rates_of(self._leaves())[0])
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        rate, leaves = valid_rate(value), self._rates()
-        first = _number(leaves[0])
-        if len(leaves) > 1 and not first:
+        rate, leaves = valid_rate(value), self._leaves()
+        rates = rates_of(leaves)
+        if not can_be_set(leaves):
             raise UnsupportedError(
-                "the first of several learning rates is 0, so the others have no ratio to it; set "
-                "them in run.state"
+                f"{self.rate_controller} sets the learning rate anew in every step, so nothing "
+                "else can; make it with a number, as in "
+                "optax.inject_hyperparams(optax.adam)(learning_rate=0.001)"
             )
-        self.state = with_values(
-            self.state,
-            {
-                leaf.name: _number_like(leaf.value, rate if not i else rate * _number(leaf) / first)
-                for i, leaf in enumerate(leaves)
-            },
-        )
+        self.state = with_values(self.state, scaled(rates, rate))
 
     @property
     def rate_controller(self) -> str:
         """A schedule inside the optimizer, which sets the rate anew in every step."""
-        schedules = (leaf for leaf in self._leaves() if _is_of_schedule(leaf))
-        return "a schedule in the optimizer" if next(schedules, None) else ""
+        return "" if self.rate_can_be_set else "a schedule in the optimizer"
+
+    @property
+    def rate_can_be_set(self) -> bool:
+        """Whether no schedule in the optimizer would set the learning rate back."""
+        return can_be_set(self._leaves())
 
     def weights(self, into: Arrays | None = None) -> Arrays:
         """Copy all weights to the host, into arrays from an earlier call if given."""
@@ -159,11 +165,11 @@ class JaxTrainable:
 
     def gradients(self) -> Arrays:
         """Return the gradients of the latest batch, at the weights there are now."""
-        return {name: to_array(value) for name, value in self.model.gradients().items()}
+        return {name: to_array(value) for name, value in self.trained.gradients().items()}
 
     def activations(self, inputs: Any) -> Arrays:
         """Return what each layer gives out for a batch's inputs, in evaluation mode."""
-        return {name: to_array(value) for name, value in self.model.activations(inputs).items()}
+        return {name: to_array(value) for name, value in self.trained.activations(inputs).items()}
 
     def check_path(self, path: Path, *, weights_only: bool) -> None:  # noqa: ARG002 - the protocol's
         """Raise if ``save`` cannot write such a file: unknown suffix, missing package."""
@@ -199,7 +205,7 @@ class JaxTrainable:
                 "optimizers of optax keep no averages that could be had from them; pass "
                 "SwapEMAWeights(momentum=0.99)"
             )
-        return self.model.averages(source)
+        return self.trained.averages(source)
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer and the rest (random keys, counters) by name, as they are."""
@@ -236,7 +242,7 @@ class JaxTrainable:
         Returns:
             Whether every loss is looked at: not in a loop of the user's own.
         """
-        if not self.model.steps_by_itself:
+        if not self.trained.steps_by_itself:
             if gradients:
                 raise UnsupportedError(
                     "in a loop of your own on JAX the gradients are inside of your jitted step; "
@@ -266,36 +272,6 @@ class JaxTrainable:
 
     def _current_weights(self) -> dict[str, Leaf]:
         return weights_of(self._leaves())
-
-    def _rates(self) -> list[Leaf]:
-        rates = [
-            leaf
-            for leaf in self._leaves()
-            if leaf.role == "optimizer" and leaf.path[-2:] == ("hyperparams", "learning_rate")
-        ]
-        if not rates:
-            raise UnsupportedError(
-                "this needs the learning rate, and there is none in the optimizer's state that can "
-                "be read or set; make the optimizer by "
-                "optax.inject_hyperparams(optax.adam)(learning_rate=0.001)"
-            )
-        return rates
-
-
-def _is_of_schedule(leaf: Leaf) -> bool:
-    return leaf.role == "optimizer" and "hyperparams_states" in leaf.path
-
-
-def _number(leaf: Leaf) -> float:
-    """Return a number that may be of a type that NumPy lacks, such as bfloat16."""
-    return float(np.asarray(leaf.value).astype(np.float64))
-
-
-def _number_like(old: Any, value: float) -> Any:
-    """Return a number as an array that a jitted function takes for the old one."""
-    if getattr(old, "weak_type", False):
-        return jnp.asarray(value) + jnp.zeros_like(old) if old.ndim else jnp.asarray(value)
-    return jnp.full(np.shape(old), value, getattr(old, "dtype", np.float32))
 
 
 def _check_names(own: Mapping[str, Leaf], given: Mapping[str, Any], what: str) -> None:

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
-from callboard.jax.activations import inputs_of, module_in, recorded_activations
+from callboard.jax.activations import module_in, recorded_activations
+from callboard.jax.data import arrays_of
 from callboard.jax.leaves import leaves_of
 from callboard.jax.optimizers.optimizer import Optimizer
 from callboard.jax.trainable import JaxTrainable
@@ -46,7 +47,7 @@ class StateView:
             )
         self.state = state
         self.stop_training = False
-        self.trainable = JaxTrainable(self)
+        self.trainable = JaxTrainable(self, self)
         self.optimizer = Optimizer(self.trainable)
 
     def get_weights(self) -> list[np.ndarray[Any, Any]]:
@@ -64,8 +65,14 @@ class StateView:
             raise DataError(f"the state has {len(names)} weights; got {len(weights)}")
         self.trainable.set_weights(dict(zip(names, weights, strict=True)))
 
-    def activations(self, inputs: Any) -> Mapping[str, jax.Array]:
-        """Return what each layer of the module in the state gives out for a batch's inputs.
+    def inputs_of(self, batch: Any) -> Any:
+        """Return what of a batch goes into the module: the first part or value."""
+        if isinstance(batch, Mapping):
+            batch = tuple(batch.values())
+        return arrays_of(batch[0] if isinstance(batch, tuple | list) else batch)
+
+    def activations(self, batch: Any) -> Mapping[str, jax.Array]:
+        """Return what each layer of the module in the state gives out for a batch.
 
         Raises:
             UnsupportedError: If there is no module in it that can be called.
@@ -76,7 +83,7 @@ class StateView:
                 "the state holds arrays and no module that could be run on a batch; pass "
                 "activations=False, or have a module of nnx or equinox in run.state"
             )
-        return recorded_activations(module, inputs_of(inputs))
+        return recorded_activations(module, self.inputs_of(batch))
 
     def averages(self, momentum: float) -> WeightAverages:  # noqa: ARG002 - the protocol's
         """Say that averages are to be kept in the state.

@@ -84,6 +84,17 @@ class Loss(ABC):
         """Return which values of ``call`` count, as booleans of its shape; None if all do."""
         return None
 
+    def check_targets(self, y_true: Any, y_pred: Any) -> None:  # noqa: B027 - most take any
+        """Look at the values of the first batch's targets; any will do, unless a subclass objects.
+
+        Args:
+            y_true: The targets.
+            y_pred: What has shape and dtype of the predictions.
+
+        Raises:
+            DataError: If the loss has no meaning for them.
+        """
+
     def mean(self, y_true: Array, y_pred: Array) -> Array:
         """Return the mean over the batch, a 0-d array; by one fused kernel where there is one."""
         return reduced(self.call(y_true, y_pred), None, "mean", self.counted(y_true))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from callboard._core.errors import DataError
@@ -52,7 +53,8 @@ def sparse_categorical_crossentropy(
 
 
 def _chosen(values: Array, labels: Array, axis: int) -> Array:
-    """Return the value of each label's class."""
+    """Return the value of each label's class; NaN for labels that are none."""
+    labels = jnp.where(labels < 0, values.shape[axis], labels)  # which would count from the end
     return jnp.take_along_axis(values, jnp.expand_dims(labels, axis), axis).squeeze(axis)
 
 
@@ -111,6 +113,21 @@ class SparseCategoricalCrossentropy(Classification):
         return sparse_categorical_crossentropy(
             y_true, y_pred, self.from_logits, self.ignore_class, self.axis
         )
+
+    def check_targets(self, y_true: Any, y_pred: Any) -> None:
+        """Look whether the targets are numbers of classes that the predictions have.
+
+        Raises:
+            DataError: If not.
+        """
+        labels, classes = np.asarray(y_true), y_pred.shape[self.axis]
+        labels = labels[labels != self.ignore_class]
+        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+            raise DataError(
+                f"the class numbers in y go from {labels.min():g} to {labels.max():g}, and the "
+                f"outputs have {classes} classes, 0 to {classes - 1}; number the classes from 0, "
+                "or have as many outputs"
+            )
 
     def counted(self, y_true: Array) -> Array | None:
         """Return where the target is not ``ignore_class``."""

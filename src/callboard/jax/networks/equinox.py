@@ -60,7 +60,7 @@ class EquinoxNetwork:
         if self._options.key is None or not training:
             return jax.vmap(module)(*inputs), rest
         name = self._options.key
-        keys = jax.random.split(key, inputs[0].shape[0])
+        keys = jax.random.split(key, jax.tree.leaves(inputs)[0].shape[0])
         return jax.vmap(lambda k, *one: module(*one, **{name: k}))(keys, *inputs), rest
 
     def put_back(self, params: Any, rest: Any) -> Any:  # noqa: ARG002 - there is nothing else

@@ -20,14 +20,17 @@ class Optimizer:
     Args:
         trainable: What holds the state with the optimizer's.
         wrapped: The optimizer of optax, if the model was given one.
+        name: What it is called, if that is known: optimizers of optax have no names.
 
     Attributes:
         wrapped: That optimizer.
+        name: What it is called, or an empty string.
     """
 
-    def __init__(self, trainable: JaxTrainable, wrapped: Any = None) -> None:
+    def __init__(self, trainable: JaxTrainable, wrapped: Any = None, name: str = "") -> None:
         self._trainable = trainable
         self.wrapped = wrapped
+        self.name = name
 
     @property
     def learning_rate(self) -> LearningRate:

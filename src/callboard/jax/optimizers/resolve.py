@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from callboard._core.errors import ConfigurationError, UnknownNameError, UnsupportedError
+from callboard.jax.settings import Settings
 
-__all__ = ["NAMES", "clipping", "require_optax", "resolve_optimizer"]
+__all__ = ["NAMES", "composed", "name_of", "require_optax", "resolve_optimizer"]
 
 
 class _Choice(NamedTuple):
@@ -78,23 +79,40 @@ def resolve_optimizer(identifier: Any) -> Any:
         if identifier.lower() not in _CHOICES:
             raise UnknownNameError("optimizer", identifier, NAMES)
         choice = _CHOICES[identifier.lower()]
-        return _with_rate(optax, getattr(optax, choice.name), choice.rate, choice.options)
+        make = getattr(optax, choice.name)
+        # In half precision, with parameters of it, small changes of the rate would be lost.
+        dtype = jnp.float32 if jax.dtypes.canonicalize_dtype(float) == jnp.float32 else None
+        return _with_rate(optax, make, choice.rate, choice.options, dtype)
     if isinstance(identifier, optax.GradientTransformation):
         return identifier
+    if isinstance(identifier, optax.MultiSteps):
+        return identifier.gradient_transformation()
     if callable(identifier) and "learning_rate" in _parameters(identifier):
         return _with_rate(optax, identifier, 1e-3, {})
     raise ConfigurationError(
         "optimizer must be a name, an optimizer of optax (optax.adam(0.001)) or a function of "
-        f"optax with an argument learning_rate (optax.adam); got {identifier!r}"
+        f"optax with an argument learning_rate (optax.adam); got {_told(identifier)}"
     )
 
 
+def _told(identifier: Any) -> str:
+    if hasattr(identifier, "tx"):  # nnx.Optimizer, which would print all its state
+        return f"{type(identifier).__name__}(...); pass what it was made with, its tx"
+    return repr(identifier)
+
+
 def _with_rate(
-    optax: Any, make: Callable[..., Any], rate: float, options: Mapping[str, Any]
+    optax: Any,
+    make: Callable[..., Any],
+    rate: float,
+    options: Mapping[str, Any],
+    dtype: Any = None,
 ) -> Any:
     # Only the rate becomes a part of the state: what is constant, XLA computes once.
     constant = tuple(name for name in _parameters(make) if name != "learning_rate")
-    return optax.inject_hyperparams(make, static_args=constant)(learning_rate=rate, **options)
+    return optax.inject_hyperparams(make, static_args=constant, hyperparam_dtype=dtype)(
+        learning_rate=rate, **options
+    )
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
@@ -104,20 +122,38 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
         return []
 
 
-def clipping(
-    *, clipnorm: float | None, clipvalue: float | None, global_clipnorm: float | None
-) -> Any:
-    """Return what clips gradients as Keras's optimizers do; None if nothing is asked for."""
+def name_of(identifier: Any) -> str:
+    """Return what an optimizer is called that was given by name or by its function in optax."""
+    if isinstance(identifier, str):
+        return identifier.lower()
+    return getattr(identifier, "__name__", "")
+
+
+def composed(optimizer: Any, settings: Settings) -> Any:
+    """Return an optimizer that clips and gathers gradients as ``compile`` was told."""
     optax = require_optax()
-    if clipvalue is not None:
-        return optax.clip(clipvalue)
-    if global_clipnorm is not None:
-        return optax.clip_by_global_norm(global_clipnorm)
-    if clipnorm is None:
+    clip = _clipping(optax, settings)
+    if clip is not None:
+        optimizer = optax.chain(clip, optimizer)
+    if settings.gradient_accumulation_steps > 1:
+        optimizer = optax.MultiSteps(
+            optimizer, settings.gradient_accumulation_steps
+        ).gradient_transformation()
+    return optimizer
+
+
+def _clipping(optax: Any, settings: Settings) -> Any:
+    """Return what clips gradients as Keras's optimizers do; None if nothing is asked for."""
+    if settings.clipvalue is not None:
+        return optax.clip(settings.clipvalue)
+    if settings.global_clipnorm is not None:
+        return optax.clip_by_global_norm(settings.global_clipnorm)
+    limit = settings.clipnorm
+    if limit is None:
         return None
 
     def by_norm(gradient: jax.Array) -> jax.Array:
         norm = jnp.sqrt(jnp.square(gradient).sum())
-        return gradient * (clipnorm / jnp.maximum(norm, clipnorm))
+        return gradient * (limit / jnp.maximum(norm, limit))
 
     return optax.stateless(lambda gradients, _: jax.tree.map(by_norm, gradients))
