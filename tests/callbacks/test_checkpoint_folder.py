@@ -76,6 +76,29 @@ def test_the_best_survives_a_restart(tmp_path):
     assert again.best == 0.1
 
 
+def test_a_worse_run_leaves_the_best_of_an_earlier_one(tmp_path):
+    play(ModelCheckpoint(tmp_path / "c", save_best_only=True), [0.5, 0.2])
+    again = ModelCheckpoint(tmp_path / "c", save_best_only=True)
+    assert [d.action for d in play(again, [0.4, 0.3]).journal] == ["skipped", "skipped"]
+    assert [c.metrics["val_loss"] for c in CheckpointStore(tmp_path / "c").checkpoints()] == [0.2]
+
+
+@pytest.mark.parametrize("options", [{"save_best_only": True}, {"save_top_k": 1}])
+@pytest.mark.parametrize("at", [2, 3])
+def test_what_is_saved_at_an_error_does_not_take_the_place_of_the_best(options, at, tmp_path):
+    def fail(epoch, logs):
+        if epoch == at:
+            raise RuntimeError
+
+    checkpoint = ModelCheckpoint(tmp_path / "c", save_on_exception=True, **options)
+    with pytest.raises(RuntimeError):
+        ScriptedRun([0.5, 0.2, 0.4, 0.3]).play(checkpoint, LambdaCallback(on_epoch_begin=fail))
+    *_, kept, newest = CheckpointStore(tmp_path / "c").checkpoints()
+    assert kept.metrics == {"val_loss": 0.2}
+    assert newest.step == at
+    assert CheckpointStore(tmp_path / "c").pointed_to("best") == kept.name
+
+
 def test_metrics_and_epoch_are_in_the_checkpoint(tmp_path):
     play(ModelCheckpoint(tmp_path / "c"), {"loss": [0.5], "val_loss": [0.25]})
     (checkpoint,) = CheckpointStore(tmp_path / "c").checkpoints()

@@ -168,6 +168,25 @@ def test_a_step_that_is_saved_again_takes_the_place_of_the_first(tmp_path):
         assert store.load() == {"again": True}
 
 
+def test_a_step_that_is_saved_again_without_metrics_leaves_the_one_that_has_some(tmp_path):
+    with CheckpointStore(tmp_path, keep=[best(1, "loss")]) as store:
+        save(store, 1, loss=0.5)
+        save(store, 1)
+        assert store.best is not None
+        assert [c.name for c in store.checkpoints()] == ["step-00000001", "step-00000001-2"]
+        save(store, 2, loss=0.4)
+        assert [c.step for c in store.checkpoints()] == [2]
+
+
+@pytest.mark.parametrize(("again", "kept"), [(0.6, [0.5, 0.6]), (0.5, [0.5]), (0.4, [0.4])])
+def test_a_worse_run_does_not_take_the_best_checkpoint_of_an_earlier_one(again, kept, tmp_path):
+    with CheckpointStore(tmp_path, keep=[best(1, "loss")]) as store:
+        save(store, 1, loss=0.5)
+        save(store, 1, loss=again)
+        assert [c.metrics["loss"] for c in store.checkpoints()] == kept
+        assert len(store.checkpoints()) == len(kept)
+
+
 def test_a_new_run_in_an_old_folder_keeps_what_it_saves(tmp_path):
     with CheckpointStore(tmp_path, keep=[last(2)]) as store:
         save(store, 900, 1000, 1)

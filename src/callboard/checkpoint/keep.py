@@ -79,11 +79,19 @@ class Best:
 
     def __call__(self, saved: Sequence[Checkpoint]) -> list[Checkpoint]:
         """Return the best checkpoints, best first, of equal ones the older first."""
-        sign = -1.0 if self.mode == "max" else 1.0
-        having = [c for c in saved if math.isfinite(c.metrics.get(self.monitor, math.nan))]
-        return sorted(having, key=lambda c: (sign * c.metrics[self.monitor], c.number))[
-            : self.count
-        ]
+        having = [checkpoint for checkpoint in saved if self._cost(checkpoint) < math.inf]
+        return sorted(having, key=lambda c: (self._cost(c), c.number))[: self.count]
+
+    def prefers(self, one: Checkpoint, other: Checkpoint) -> bool:
+        """Say whether one checkpoint is better than another."""
+        return self._cost(one) < self._cost(other)
+
+    def _cost(self, checkpoint: Checkpoint) -> float:
+        """Return what is the lower the better; of a checkpoint without the metric, infinity."""
+        value = checkpoint.metrics.get(self.monitor, math.nan)
+        if not math.isfinite(value):
+            return math.inf
+        return -value if self.mode == "max" else value
 
 
 def every(*, epochs: int = 0, steps: int = 0, seconds: float = 0.0) -> Rule:
@@ -113,10 +121,20 @@ def every(*, epochs: int = 0, steps: int = 0, seconds: float = 0.0) -> Rule:
     return firsts
 
 
-def superseded(saved: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Return the checkpoints, oldest first, whose step was saved again since."""
-    newest = {checkpoint.step: checkpoint.name for checkpoint in saved}
-    return [checkpoint for checkpoint in saved if newest[checkpoint.step] != checkpoint.name]
+def superseded(saved: Sequence[Checkpoint], rules: Sequence[Rule] = ()) -> list[Checkpoint]:
+    """Return the checkpoints, oldest first, whose step was saved again since.
+
+    Not those of which more is known, and not those that are better by a ``best`` rule: a save at an
+    interruption has no metrics, and a run that began anew may be worse.
+    """
+    newest = {checkpoint.step: checkpoint for checkpoint in saved}
+    return [each for each in saved if _replaces(newest[each.step], each, rules)]
+
+
+def _replaces(new: Checkpoint, old: Checkpoint, rules: Sequence[Rule]) -> bool:
+    if new is old or not old.metrics.keys() <= new.metrics.keys():
+        return False
+    return not any(rule.prefers(old, new) for rule in rules if isinstance(rule, Best))
 
 
 def surplus(saved: Sequence[Checkpoint], rules: Sequence[Rule]) -> list[Checkpoint]:

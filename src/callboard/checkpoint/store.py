@@ -239,9 +239,10 @@ class CheckpointStore:
             if not dry:
                 self._begin()
             saved = self.checkpoints()
-            gone = superseded(saved)
+            rules = self.keep if rules is None else rules
+            gone = superseded(saved, rules)
             current = [checkpoint for checkpoint in saved if checkpoint not in gone]
-            gone += surplus(current, self.keep if rules is None else rules)
+            gone += surplus(current, rules)
             if saved and saved[-1].name not in self._whole:
                 gone = self._without_the_last_whole(saved, gone)
             if not dry:
