@@ -13,6 +13,7 @@ from callboard._core import randomness
 from callboard.callbacks import (
     BackupAndRestore,
     Callback,
+    CSVLogger,
     EarlyStopping,
     LambdaCallback,
     ModelCheckpoint,
@@ -115,6 +116,21 @@ def test_where_it_goes_on_is_said_and_in_the_journal(tmp_path, capsys):
     said = "the run goes on in epoch 2, after step 3"
     assert f"BackupAndRestore: {said}\n" in capsys.readouterr().out
     assert [d.cause for d in done.journal if d.action == "resumed"] == [said]
+
+
+def test_a_callback_put_before_another_of_its_class_does_not_get_its_state(tmp_path):
+    def best(name, monitor):
+        return ModelCheckpoint(tmp_path / name, monitor, save_best_only=True)
+
+    interrupted(
+        tmp_path / "b", [0.2, 0.5, 0.4], best("a", "loss"), CSVLogger(tmp_path / "a.csv"), until=4
+    )
+    first, second = best("c", "loss"), best("a", "loss")
+    logs = CSVLogger(tmp_path / "c.csv"), CSVLogger(tmp_path / "a.csv")
+    with pytest.warns(ConfigurationWarning, match="ModelCheckpoint was not among the callbacks"):
+        play(tmp_path / "b", [0.2, 0.5, 0.4], first, second, *logs)
+    assert (first.best, second.best) == (0.4, 0.2)
+    assert (tmp_path / "a.csv").read_text() == "epoch,loss\n0,0.2\n1,0.5\n2,0.4\n"
 
 
 def test_hooks_of_an_epoch_that_is_gone_on_with(tmp_path, recorder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
@@ -320,6 +321,8 @@ ALIASES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_b
 
 def _plain(value: object) -> Any:
     """Return a value that may be kept without keeping more alive; Ellipsis for others."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     return value if value is None or isinstance(value, bool | int | float | str) else ...
 
 

@@ -140,6 +140,7 @@ class Cut:
                 "stream": self._of_stream(),
                 "environment": environment(),
                 "configuration": self._configuration.as_dict() if self._configuration else {},
+                "arguments": self._callbacks.arguments,
             },
             **(self._before_validation or self._generators()),
             **run.trainable.state_dict(),
@@ -159,6 +160,7 @@ class Cut:
             "elapsed_s": self.elapsed_s,
             "journal": run.journal.state_dict(),
             "callbacks": self._callbacks.state_dict(),
+            "arguments": self._callbacks.arguments,
         }
 
     def load_state_beside_a_host(self, state: Mapping[str, Any]) -> None:
@@ -171,7 +173,7 @@ class Cut:
         self._earlier_s = state["elapsed_s"]
         if state["stop_reason"]:
             run.stop(state["stop_reason"])
-        self._callbacks.load_state_dict(state["callbacks"])
+        self._callbacks.load_state_dict(state["callbacks"], state.get("arguments"))
 
     def _settle(self) -> None:
         """Have made durable what the states of callbacks refer to."""
@@ -231,7 +233,9 @@ class Cut:
         if own["stop_reason"]:
             run.stop(own["stop_reason"])
         kept = {name for name in names if name.startswith(_CALLBACK)}
-        self._callbacks.load_state_dict({n.removeprefix(_CALLBACK): state[n] for n in kept})
+        self._callbacks.load_state_dict(
+            {name.removeprefix(_CALLBACK): state[name] for name in kept}, own.get("arguments")
+        )
         self._random = dict(state["random"])
         restore_random_states(self._random)
         if not self.resumes_epoch:

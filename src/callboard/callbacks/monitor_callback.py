@@ -160,11 +160,29 @@ class MonitorCallback(Callback):
         self._seen = self._warned = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value so far."""
-        return {"best": self.best, "seen": self._seen}
+        """Return the best value so far, and what it is of."""
+        return {
+            "best": self.best,
+            "seen": self._seen,
+            "monitor": self.monitor,
+            "mode": self._watched.mode,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
+        """Continue from ``state_dict()``; not with the best value of another metric."""
         super().load_state_dict(state)
-        self.best = state["best"]
-        self._seen = state["seen"]
+        if self._is_of_this_metric(state):
+            self.best = state["best"]
+            self._seen = state["seen"]
+            return
+        warnings.warn(
+            f"{type(self).__name__} monitored {state['monitor']!r} ({state['mode']}) before, and "
+            f"monitors {self.monitor!r} ({self.mode}) now, so it begins anew",
+            ConfigurationWarning,
+            stacklevel=2,
+        )
+
+    def _is_of_this_metric(self, state: Mapping[str, Any]) -> bool:
+        """Say whether a state is of the metric that is watched now, and of its direction."""
+        monitor, mode = state.get("monitor", self.monitor), state.get("mode", self.mode)
+        return monitor == self.monitor and self.mode in ("auto", mode)
