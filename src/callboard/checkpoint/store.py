@@ -44,6 +44,7 @@ class CheckpointStore:
             ``every(epochs=10)``. What no rule keeps is removed after a save; the newest never is.
             Without rules all are kept.
         disk: The operations on files; a test may pass one that fails.
+        clock: Returns seconds since 1970, for the times of checkpoints.
 
     Example:
         >>> import tempfile
