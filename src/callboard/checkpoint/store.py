@@ -129,6 +129,8 @@ class CheckpointStore:
             NoCheckpointError: If there is none, or not this one.
             DamagedCheckpointError: If it is damaged; without ``checkpoint``, if all are. Then
                 nothing is changed.
+            FileFormatError: If a later version of callboard wrote it.
+            OSError: If it cannot be read for want of rights, memory or a network.
         """
         if checkpoint is not None:
             return self._reader.tree(self.path(checkpoint).name, revived, only)
