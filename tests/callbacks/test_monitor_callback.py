@@ -1,6 +1,12 @@
 import pytest
 
-from callboard import ConfigurationWarning, DataError, UnknownNameError
+from callboard import (
+    Callback,
+    ConfigurationWarning,
+    DataError,
+    MetricNotFoundError,
+    UnknownNameError,
+)
 from callboard.callbacks import EarlyStopping, ModelCheckpoint, MonitorCallback, ReduceLROnPlateau
 from callboard.testing import ScriptedRun
 
@@ -77,3 +83,21 @@ def test_the_direction_that_was_found_is_the_one_of_auto():
     ScriptedRun({"val_accuracy": [0.5, 0.4]}).play(before)
     now.load_state_dict(before.state_dict())
     assert (now.best, now.wait) == (0.5, 1)
+
+
+class NowAndThen(Callback):
+    order = -10
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["f1"] = epoch / 10 if epoch % 2 else None
+
+
+def test_a_metric_that_a_callback_says_it_adds_may_come_later():
+    class Promising(NowAndThen):
+        adds = ("f1",)
+
+    stopping = EarlyStopping("f1", mode="max", patience=9)
+    ScriptedRun([1] * 4).play(Promising(), stopping)
+    assert (stopping.best, stopping.wait) == (0.3, 0)
+    with pytest.raises(MetricNotFoundError, match=r"Logged: val_loss\. .*`adds = \('f1',\)`"):
+        ScriptedRun([1] * 4).play(NowAndThen(), EarlyStopping("f1", mode="max"))

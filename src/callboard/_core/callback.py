@@ -55,8 +55,9 @@ class Callback:
             which others monitor, and its place in the list does not matter.
         writes_only: It writes or shows and decides nothing: where several processes train together,
             only the first one's is called.
-        adds: Names that this callback adds to the logs. None says that it may add any: a monitor
-            that is not known then is not an error before the first epoch has shown.
+        adds: Names that this callback adds to the logs, always or at times. None says that it may
+            add any: a monitor that is not known then is not an error before the first epoch has
+            shown.
         wakes_at_s: The time by ``time.perf_counter()`` before which its hooks at the end of a batch
             have nothing to do; a run may leave them out until then. None: call them always.
         rate_control: "sets" if it sets the learning rate whatever it was, "scales" if it changes
