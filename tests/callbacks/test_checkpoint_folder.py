@@ -105,6 +105,20 @@ def test_metrics_and_epoch_are_in_the_checkpoint(tmp_path):
     assert (checkpoint.epoch, checkpoint.metrics) == (1, {"loss": 0.5, "val_loss": 0.25})
 
 
+def test_the_epoch_in_which_a_loop_is_left_is_saved_too(tmp_path):
+    backup = BackupAndRestore(tmp_path / "b", delete_checkpoint=False)
+    checkpoint = ModelCheckpoint(tmp_path / "c", "loss", save_top_k=1)
+    with Run(trainable=ScriptedModel(), epochs=9, callbacks=[checkpoint, backup], verbose=0) as run:
+        for loss in (0.5, 0.3):
+            for _ in run.epochs():
+                for _ in run.train([0, 1]):
+                    run.log(loss=loss)
+                break
+    saved = CheckpointStore(tmp_path / "c").checkpoints()
+    assert [(c.step, c.epoch, c.metrics["loss"]) for c in saved] == [(4, 2, 0.3)]
+    assert steps(tmp_path / "b") == [4]
+
+
 def test_it_is_taken_when_all_callbacks_have_seen_the_epoch(tmp_path):
     played = play(ModelCheckpoint(tmp_path / "c"), VALUES[:2])
     tree = CheckpointStore(tmp_path / "c").load()
