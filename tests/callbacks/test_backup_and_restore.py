@@ -8,7 +8,13 @@ import threading
 import numpy as np
 import pytest
 
-from callboard import ConfigurationError, ConfigurationWarning, DamagedCheckpointError, Run
+from callboard import (
+    ConfigurationError,
+    ConfigurationWarning,
+    DamagedCheckpointError,
+    DataError,
+    Run,
+)
 from callboard._core import randomness
 from callboard.callbacks import (
     BackupAndRestore,
@@ -210,6 +216,13 @@ def test_a_busy_writer_is_waited_for_or_the_backup_skipped(tmp_path, monkeypatch
         tmp_path / "b", [0.5, 0.4], free, save_freq=1, when_busy="skip", delete_checkpoint=False
     )
     assert len(played.journal.of("skipped")) == 3
+    assert saved_steps(tmp_path / "b") == [1]
+
+
+def test_a_checkpoint_that_is_no_run_is_an_error_and_stays(tmp_path):
+    ScriptedRun([0.5]).play(ModelCheckpoint(tmp_path / "b", save_weights_only=True))
+    with pytest.raises(DataError, match=r"step-00000001 is no state of a run .* of its own"):
+        play(tmp_path / "b")
     assert saved_steps(tmp_path / "b") == [1]
 
 
