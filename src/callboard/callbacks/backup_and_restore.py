@@ -95,7 +95,6 @@ class BackupAndRestore(Callback):
         self.when_busy = when_busy
         self._store = CheckpointStore(backup_dir, keep=[last(2 if double_checkpoint else 1)])
         self._every = _period(save_freq)
-        self._restored = ""
         if self._every is not None and self._every.unit != "epoch":
             # Set here, not defined in the class: so that saving by epochs costs nothing per batch.
             self.on_train_batch_end = self._save_by_batches  # type: ignore[method-assign] # as said
@@ -124,7 +123,6 @@ class BackupAndRestore(Callback):
                 f"{self._store.path(checkpoint)} is no state of a run that could be gone on with; "
                 "give BackupAndRestore a folder of its own"
             )
-        self._restored = checkpoint.name
         return state
 
     def resumed(self) -> None:
