@@ -60,6 +60,13 @@ class Network(nn.Module):
         return times[len(times) // 20] * 1e6
 
 
+def call_of(hook, arguments, given):
+    """Return a function whose body is the call as it stands in a host: each argument by itself."""
+    names = {f"argument{i}": value for i, value in enumerate(arguments)} | given
+    call = ", ".join([*list(names)[: len(arguments)], *(f"{name}={name}" for name in given)])
+    return eval(f"lambda: hook({call})", {**names, "hook": hook})
+
+
 class Hooks:
     """Notes what a host calls of a bridge for a batch, to call it again."""
 
@@ -67,33 +74,59 @@ class Hooks:
         self.bridge = bridge
         self.calls = {}
         self.batches = 0
+        self.is_measured = False
         self.measured_at = EPOCHS.get(bridge.__module__, 1) * BATCHES - 3
         self.microseconds = 0.0
+        self.last = names[-1]
         for name in names:
             setattr(bridge, name, self.noting(name, getattr(bridge, name)))
 
     def noting(self, name, hook):
         def noted(*arguments, **given):
             if given.get("training", True):
-                self.calls[name] = functools.partial(hook, *arguments, **given)
+                self.calls[name] = call_of(hook, arguments, given)
+                if name == self.last and self.batches == self.measured_at:
+                    self.measure()  # while the host's objects still show this batch
             return hook(*arguments, **given)
 
         return noted
 
     def batch_begins(self, net):
         self.batches += 1
-        if self.batches == self.measured_at:
-            self.measure(net)
-        self.calls.clear()
+        if self.batches == 1:
+            self.note_step(net)
+        if self.batches == self.measured_at + 1 and not self.is_measured:
+            self.measure()  # the host does not call the last hook
+        if self.batches == self.measured_at - 1:
+            self.calls.clear()  # what is called from now on is called for every batch
 
-    def measure(self, net):
+    def note_step(self, net):
+        """Have noted what the host's steps give to the hooks of its optimizer."""
+        self.net = net
+        self.optimizer = self.bridge.run.trainable.model.optimizer.wrapped
+        self.hooks_of_step = dict(self.optimizer._optimizer_step_pre_hooks)  # noqa: SLF001 - whom it calls
+        self.closure, self.loss = None, torch.zeros(())
+
+        def note(_optimizer, args, kwargs):
+            closure = args[1] if len(args) > 1 else kwargs.get("closure")
+            self.closure = closure and (lambda: self.loss)
+
+        self.optimizer.register_step_pre_hook(note)
+
+    def call_as_step_does(self, hook):
+        if self.closure is None:
+            hook(self.optimizer, (self.optimizer,), {})
+        else:
+            (_, closure), _ = hook(self.optimizer, (self.optimizer, self.closure), {})
+            closure()
+
+    def measure(self):
+        self.is_measured = True
         calls = list(self.calls.values())
-        guard = getattr(self.bridge.run.trainable, "active_guard", None)
-        if guard is not None and not guard.sees_losses:
-            for parameter in net.parameters():
-                parameter.grad = torch.zeros_like(parameter)
-            optimizer = self.bridge.run.trainable.model.optimizer.wrapped
-            calls.append(functools.partial(guard._before_step, optimizer, (), {}))  # noqa: SLF001 - what the optimizer calls
+        for parameter in self.net.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        hooks = self.hooks_of_step.values()
+        calls += [functools.partial(self.call_as_step_does, hook) for hook in hooks]
         times = []
         for _ in range(20):
             begin = time.thread_time()

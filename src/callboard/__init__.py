@@ -3,8 +3,11 @@
 ``from callboard import callbacks`` has Keras's callbacks under Keras's names; ``callboard.Run``
 puts them around a loop that you write yourself; ``callboard.torch.Model`` has Keras's
 ``compile`` and ``fit`` for a PyTorch module, ``callboard.jax.Model`` for one on JAX. Importing this
-package imports no framework.
+package imports no framework, and of itself what every run needs; the rest when it is first used.
 """
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from callboard import callbacks as callbacks
 from callboard._core.callback import Callback as Callback
@@ -26,14 +29,16 @@ from callboard._core.every import Every as Every
 from callboard._core.history import History as _History
 from callboard._core.journal import Decision as Decision
 from callboard._core.journal import Journal as Journal
+from callboard._core.lazy import imported_on_use
 from callboard._core.logs import Logs as Logs
 from callboard._core.monitor import Best as Best
 from callboard._core.monitor import Patience as Patience
 from callboard._core.run import Run as Run
 from callboard._core.trainable import Trainable as Trainable
-from callboard.curves import figure_of as _figure_of
-from callboard.replaying import replay as replay
-from callboard.reporting.report import report as report
+
+if TYPE_CHECKING:
+    from callboard.replaying import replay as replay
+    from callboard.reporting.report import report as report
 
 __version__ = "0.1.0"
 
@@ -67,8 +72,30 @@ __all__ = [
     "report",
 ]
 
-# The run knows no callback by name: here, at the front door, it learns how to show progress and
-# how to keep itself.
-Run.progress_display = callbacks.ProgbarLogger
-Run.backup = callbacks.BackupAndRestore
-_History.figure_of = staticmethod(_figure_of)
+if not TYPE_CHECKING:  # which would take every name for one of the package
+    __getattr__, __dir__ = imported_on_use(
+        __name__, {"replay": "callboard.replaying", "report": "callboard.reporting.report"}
+    )
+
+
+# The core knows nothing of the layers above it by name: here, at the front door, it learns how to
+# show progress, to keep a run and to draw it.
+
+
+def _progress_display() -> type[Callback]:
+    return callbacks.ProgbarLogger
+
+
+def _backup(folder: Path) -> Callback:
+    return callbacks.BackupAndRestore(folder)
+
+
+def _figure(*arguments: Any) -> Any:
+    from callboard.curves import figure_of  # noqa: PLC0415 - for those who draw
+
+    return figure_of(*arguments)
+
+
+Run.progress_display = staticmethod(_progress_display)
+Run.backup = staticmethod(_backup)
+_History.figure_of = staticmethod(_figure)

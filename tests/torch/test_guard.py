@@ -207,3 +207,81 @@ def test_gradients_of_several_types_are_looked_at_together():
     optimizer.step()
     assert guard.rejected == "gradient: nan"
     assert parameters[0].tolist() == [1.0, 1.0]
+
+
+def closing(parameter, loss, gradient, says=True):
+    """Return a closure as ``step`` takes it, which makes the gradients."""
+
+    def closure():
+        parameter.grad = torch.tensor(gradient)
+        return torch.tensor(loss) if says else None
+
+    return closure
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize("make", [sgd, fused_adam])
+@pytest.mark.parametrize("waits", [False, True])
+def test_gradients_that_a_closure_makes_in_the_step_are_looked_at_in_it(make, waits, by_name):
+    parameter, optimizer, guard = guarded(make, waits=waits)
+
+    def step(*closing_with):
+        closure = closing(parameter, *closing_with)
+        said = optimizer.step(closure=closure) if by_name else optimizer.step(closure)
+        return said.item(), parameter.tolist()
+
+    loss, first = step(0.5, [0.5, 0.5])
+    assert (loss, first != [1.0, 2.0], guard.rejected) == (0.5, True, "")
+    loss, second = step(NAN, [NAN, 0.5])
+    assert math.isnan(loss)
+    assert second == first
+    assert guard.rejected
+    assert step(0.5, [0.5, 0.5])[1] == first
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_a_closure_shows_the_loss_so_its_gradients_are_looked_at_on_request(gradients):
+    parameter, optimizer, guard = guarded(sgd, gradients=gradients)
+    optimizer.step(closing(parameter, 0.5, [INF, 0.5]))
+    assert guard.rejected == ("gradient: inf" if gradients else "")
+    assert math.isinf(parameter[0].item()) != gradients
+
+
+def test_where_a_closure_does_not_say_its_loss_the_gradients_decide():
+    parameter, optimizer, guard = guarded(sgd)
+    optimizer.step(closing(parameter, 0.5, [0.5, NAN], says=False))
+    assert guard.rejected == "gradient: nan"
+    assert parameter.tolist() == [1.0, 2.0]
+
+
+def test_a_search_along_a_line_ends_at_a_loss_that_is_not_finite():
+    parameter, optimizer, guard = guarded(lambda p: torch.optim.LBFGS(p, max_iter=5))
+    optimizer.step(closing(parameter, NAN, [NAN, 1.0]))
+    assert guard.rejected == "loss: nan"
+    assert parameter.tolist() == [1.0, 2.0]
+
+
+def test_a_rejection_is_told():
+    told = []
+    parameter, optimizer, guard = guarded(sgd)
+    guard.on_rejected = lambda: told.append(guard.rejected)
+    step(parameter, optimizer, 1.0, 1.0)
+    assert told == []
+    step(parameter, optimizer, NAN, 1.0)
+    assert told == ["gradient: nan"]
+
+
+def test_the_defaults_of_a_program_for_new_tensors_are_no_matter():
+    parameter = nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    optimizer = sgd([parameter])
+    model = trainable(nn.ParameterList([parameter]), optimizer).model
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            guard = Guard(model, gradients=False)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    parameter.grad = torch.tensor([NAN, 0.5], dtype=torch.float64)
+    optimizer.step()
+    assert guard.rejected == "gradient: nan"
+    assert parameter.tolist() == [1.0, 2.0]

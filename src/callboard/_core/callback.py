@@ -59,7 +59,8 @@ class Callback:
             add any: a monitor that is not known then is not an error before the first epoch has
             shown.
         wakes_at_s: The time by ``time.perf_counter()`` before which its hooks at the end of a batch
-            have nothing to do; a run may leave them out until then. None: call them always.
+            have nothing to do; a run may leave them out until then. Infinity: until the run is told
+            of something bad. None: call them always.
         rate_control: "sets" if it sets the learning rate whatever it was, "scales" if it changes
             the one there is. Two callbacks that control the rate get in each other's way.
         async_safe: Its hooks at the end of batches may be called from several threads at once and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from time import perf_counter
@@ -45,6 +46,9 @@ class HostedRun(Run):
         resumes_by: How the host goes on with a run that was interrupted, if not by what callbacks
             saved; a callback that saves whole runs is an error then, which says this instead.
         metrics_by: What to pass to the host to have metrics, for the error where they are missing.
+        wakes_for_bad_losses: Whether the host's side looks at every loss and update itself and
+            calls :meth:`wake` for a bad one. Then a callback that only waits for that is left alone
+            in all other batches.
         **options: As of :class:`Run`.
 
     Example:
@@ -71,6 +75,7 @@ class HostedRun(Run):
         batches: bool = True,
         resumes_by: str = "",
         metrics_by: str = "",
+        wakes_for_bad_losses: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
@@ -79,6 +84,7 @@ class HostedRun(Run):
         self._reports_batches = batches
         self._resumes_by = resumes_by
         self.metrics_by = metrics_by
+        self.wakes_for_bad_losses = wakes_for_bad_losses
         self._batch_hooks: tuple[_Hook, _Hook] = (None, None)
         self._sleeper: Any = None
         self._before = (self.progress.epoch, self.next_epoch, self.logs)
@@ -121,6 +127,22 @@ class HostedRun(Run):
         hook = self.callbacks.hook
         self._batch_hooks = hook("on_train_batch_begin"), hook("on_train_batch_end")
         self._sleeper = self.callbacks.sleeper("on_train_batch_end")
+
+    @property
+    def awaits_batches(self) -> bool:
+        """Whether a callback has to hear of every batch, or may have to of some by the time."""
+        begins, ends = self._batch_hooks
+        return begins is not None or (ends is not None and not self.sleeps)
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether the only callback that hears of batches waits to be woken for a bad one."""
+        return self._sleeper is not None and self._sleeper.wakes_at_s == math.inf
+
+    def wake(self) -> None:
+        """Have the callbacks hear of the batch that is reported next, whoever sleeps."""
+        if self._sleeper is not None:
+            self._sleeper.wakes_at_s = -math.inf
 
     def begin_epoch(self, epoch: int) -> None:
         """Report that an epoch begins, counted from 0; the one that is gone on with has begun."""

@@ -88,17 +88,20 @@ class Run(RunStatus):
         {'loss': [2.0, 2.0]}
     """
 
-    progress_display: ClassVar[type[Callback] | None] = None
-    """The callback that shows progress unless ``verbose=0``; the package's front door sets it."""
+    progress_display: ClassVar[Callable[[], type[Callback]] | None] = None
+    """Says what shows progress unless ``verbose=0``; the package's front door sets it."""
 
-    backup: ClassVar[type[Callback] | None] = None
-    """The callback for ``directory=``; the package's front door sets it."""
+    backup: ClassVar[Callable[[Path], Callback] | None] = None
+    """Returns the callback for ``directory=``; the package's front door sets it."""
 
     witnesses: ClassVar[tuple[Callback, ...]] = ()
     """Callbacks that every run gets, for tests."""
 
     ends_surely: ClassVar[bool] = True
     """Whether the end of the run is noticed, however it ends: it is a ``with`` block."""
+
+    wakes_for_bad_losses = False
+    """Whether the loop looks at every loss and update itself, and wakes callbacks for a bad one."""
 
     metrics_by = ""
     """What to pass to have metrics, if not validation data; for errors where they are missing."""
@@ -345,13 +348,15 @@ class Run(RunStatus):
     def _with_defaults(self, directory: str | os.PathLike[str] | None) -> CallbackList:
         given = self.callbacks
         defaults: list[Callback] = [*self.witnesses]
-        if directory is not None and self.backup is not None:
-            defaults.append(self.backup(Path(directory) / "backup"))
+        backup, progress_display = type(self).backup, type(self).progress_display
+        if directory is not None and backup is not None:
+            defaults.append(backup(Path(directory) / "backup"))
         if not any(isinstance(callback, History) for callback in given):
             defaults.append(History())
-        display = self.progress_display
-        if display and self.verbose and not any(isinstance(c, display) for c in given):
-            defaults.append(display())
+        if progress_display is not None and self.verbose:
+            display = progress_display()
+            if not any(isinstance(callback, display) for callback in given):
+                defaults.append(display())
         return CallbackList([given, defaults]) if defaults else given
 
     def _require_begun(self, method: str) -> None:

@@ -162,6 +162,7 @@ class NoModel:
     rank = 0
     rate_controller = ""
     rejected = ""
+    active_guard = None
     inspection = None
 
     def __init__(self, advice: str = "pass Run(model=..., optimizer=...)") -> None:

@@ -37,6 +37,7 @@ class Bridge:
     """
 
     _resumes_by = ""
+    _wakes_for_bad_losses = False
     _says_when_it_ends = True
 
     def __init__(self, callbacks: Iterable[Any] = (), *, verbose: int = 0) -> None:
@@ -46,6 +47,7 @@ class Bridge:
         self._run: HostedRun | None = None
         self._is_running = False
         self._is_entered = False
+        self._is_awake = False  # something was bad, and callbacks that wait for it are to hear it
         self._state: Mapping[str, Any] | None = None
         self._unused: Iterable[Any] = ()  # copies of the callbacks from before the training
 
@@ -116,10 +118,15 @@ class Bridge:
             verbose=self.verbose,
             signals=self._is_entered,
             resumes_by=self._resumes_by,
+            wakes_for_bad_losses=self._wakes_for_bad_losses,
             **options,
         )
         run.begin()
         self._run, self._is_running = run, True
+        self._is_awake = False
+        trained: Any = run.trainable
+        if self._wakes_for_bad_losses and trained.active_guard is not None:
+            trained.active_guard.on_rejected = self._wake
         state, self._state = self._state, None
         if state:
             run.load_state_in_host(state)
@@ -139,12 +146,12 @@ class Bridge:
         If not, the host need not report them one by one, and is spared what that costs it.
         """
         run = self.run
-        return (
-            self._is_entered
-            or run.boundary.may_interrupt
-            or not run.callbacks.idle("on_train_batch_begin")
-            or not run.callbacks.idle("on_train_batch_end")
-        )
+        return self._is_entered or run.boundary.may_interrupt or run.awaits_batches
+
+    def _wake(self) -> None:
+        """Have those hear of this batch who only wait for a bad one."""
+        self._is_awake = True
+        self.run.wake()
 
     def _guarded(self, report: Callable[..., _T], *arguments: Any) -> _T:
         """Report something; an error ends the run, as the host does not say that one occurred."""

@@ -16,6 +16,8 @@ from callboard.bridges.tensor_state import with_arrays, with_tensors
 
 __all__ = ["Callbacks"]
 
+_FOLD = 64  # batches that are counted together where nobody hears of each
+
 
 class Callbacks(Bridge):
     """Callbacks for Ignite's engines.
@@ -56,6 +58,7 @@ class Callbacks(Bridge):
     Source: Ignite 0.5 ``ignite.engine``.
     """
 
+    _wakes_for_bad_losses = True
     _resumes_by = "put the callbacks into to_save of Ignite's Checkpoint, which brings this back"
 
     def __init__(
@@ -72,6 +75,8 @@ class Callbacks(Bridge):
         self._optimizer = optimizer
         self._transform = output_transform or _numbers
         self._means: dict[str, RunningMean] = {}
+        self._counts_batches = True
+        self._uncounted: list[tuple[float, int]] = []  # losses of batches, with their samples
         self._validation: dict[str, Any] = {}
         self._saved_end: Mapping[str, Any] | None = None
         self._trainer: Engine | None = None
@@ -97,6 +102,8 @@ class Callbacks(Bridge):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the callbacks, for Ignite's checkpoint; arrays as tensors."""
+        if self._trainer is not None:
+            self._catch_up(self._trainer)
         state = super().state_dict()
         if self._is_running and self.run.in_epoch and self._is_trained:
             # The end of the epoch is reported after all handlers, so after one that saves.
@@ -130,6 +137,7 @@ class Callbacks(Bridge):
                 trainer.remove_event_handler(handler, event)
             trainer.add_event_handler(event, handler)
         self._validation = {}
+        self._uncounted = []
         self._saved_end = (self._state or {}).get("end_of_epoch")
         self._begin(
             self._model,
@@ -138,6 +146,7 @@ class Callbacks(Bridge):
             initial_epoch=trainer.state.epoch,
             steps_per_epoch=trainer.state.epoch_length,
         )
+        self._counts_batches = self._follows_batches or self._transform is not _numbers
         self._make_up_for_the_end()
         started = Events.ITERATION_STARTED
         self._listen(trainer, started, "on_train_batch_begin", self._iteration_started)
@@ -166,18 +175,45 @@ class Callbacks(Bridge):
         self.run.begin_batch()
 
     def _iteration_completed(self, trainer: Engine) -> None:
-        run, state = self.run, trainer.state
-        batch = state.batch
-        samples = sample_count(batch)
+        state = trainer.state
+        output, samples = state.output, sample_count(state.batch)
+        if not (self._counts_batches or self._is_awake) and self._may_wait(output):
+            self._uncounted.append((output, samples))
+            if len(self._uncounted) >= _FOLD:
+                self._catch_up(trainer)
+            return
+        self._catch_up(trainer)
+        run = self.run
         if not run.progress.batch:
-            run.samples["train"] = batch
-        for name, value in self._transform(state.output).items():
-            mean = self._means.get(name)
-            if mean is None:
-                mean = self._means[name] = RunningMean(name)
+            run.samples["train"] = state.batch
+        for name, value in self._transform(output).items():
+            mean = self._mean(name)
             mean.add(value, samples)
+            if not mean.is_finite:
+                self._wake()
         if run.end_batch(self._logs, samples=samples):
             trainer.terminate()
+
+    def _may_wait(self, output: Any) -> bool:
+        """Say whether a batch is neither the first of an epoch nor a bad one, with a plain loss."""
+        return type(output) is float and bool(self._means) and output - output == 0.0
+
+    def _catch_up(self, trainer: Engine) -> None:
+        """Count the batches of the epoch that were not looked at one by one."""
+        uncounted, self._uncounted = self._uncounted, []
+        if not uncounted:
+            return
+        mean = self._mean("loss")
+        for loss, samples in uncounted:
+            mean.add(loss, samples)
+        if self.run.count(len(uncounted), samples=sum(samples for _, samples in uncounted)):
+            trainer.terminate()
+
+    def _mean(self, name: str) -> RunningMean:
+        mean = self._means.get(name)
+        if mean is None:
+            mean = self._means[name] = RunningMean(name)
+        return mean
 
     def _logs(self) -> dict[str, Any]:
         return {name: mean.so_far() for name, mean in self._means.items()}
@@ -189,6 +225,8 @@ class Callbacks(Bridge):
                 (Events.ITERATION_COMPLETED, "on_test_batch_end", self._evaluation_batch_done),
             ):
                 self._listen(evaluator, event, hook, handler)
+            if self._trainer is not None:
+                self._catch_up(self._trainer)
             self.run.begin_validation()
 
     def _evaluation_batch_started(self, evaluator: Engine) -> None:
@@ -206,6 +244,7 @@ class Callbacks(Bridge):
             self.run.end_validation(metrics)
 
     def _epoch_completed(self, trainer: Engine) -> None:
+        self._catch_up(trainer)
         if self.run.end_epoch(self._epoch()):
             trainer.terminate()
 
@@ -215,9 +254,11 @@ class Callbacks(Bridge):
         return {**self._logs(), **metrics, **self._validation}
 
     def _completed(self, trainer: Engine) -> None:
+        self._catch_up(trainer)
         self._end()
 
     def _exception_raised(self, trainer: Engine, error: BaseException) -> None:
+        self._catch_up(trainer)
         self._fail(error)
         raise error
 

@@ -51,6 +51,7 @@ class Callbacks(Bridge, pl.Callback):
     Source: Lightning 2.6 ``lightning.pytorch.callbacks.Callback``.
     """
 
+    _wakes_for_bad_losses = True
     _resumes_by = "save Lightning's checkpoints and pass fit(ckpt_path=...), which bring this back"
 
     # Lightning does not call what is not callable, and saves itself the time to prepare for it.
@@ -197,6 +198,10 @@ class Callbacks(Bridge, pl.Callback):
         for hook, is_wanted in wanted.items():
             setattr(self, hook, getattr(self, f"_{hook}") if is_wanted else None)
 
+    def _wake(self) -> None:
+        super()._wake()
+        self.on_train_batch_end = self._on_train_batch_end
+
     def _on_train_batch_start(self, *_: object) -> None:
         self.run.begin_batch()
 
@@ -214,6 +219,8 @@ class Callbacks(Bridge, pl.Callback):
     def _on_train_batch_end(
         self, trainer: pl.Trainer, _module: object, outputs: Any, batch: Any, _index: int
     ) -> None:
+        if self._is_awake:  # and batches before this one may not have been reported
+            self._catch_up(trainer, but=1)
         loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
         samples = sample_count(batch)
         run = self.run
@@ -248,11 +255,11 @@ class Callbacks(Bridge, pl.Callback):
         if end and self.run.in_epoch and self.run.end_epoch(end["logs"], end["names"]):
             trainer.should_stop = True
 
-    def _catch_up(self, trainer: pl.Trainer) -> None:
-        """Count the batches of the epoch that were not looked at one by one."""
-        uncounted = trainer.fit_loop.batch_idx + 1 - self.run.progress.batch
+    def _catch_up(self, trainer: pl.Trainer, but: int = 0) -> None:
+        """Count the batches of the epoch that were not looked at one by one, but the latest."""
+        uncounted = trainer.fit_loop.batch_idx + 1 - self.run.progress.batch - but
         if uncounted > 0:
-            self.run.end_batch(steps=uncounted)
+            self.run.count(uncounted)
 
     def _counts_batches(self, logs: Mapping[str, Any]) -> bool:
         """Say whether batches have to be looked at one by one, by what an epoch has logged."""

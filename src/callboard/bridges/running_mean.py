@@ -24,6 +24,9 @@ class RunningMean:
     Args:
         name: What the value is called in an error.
 
+    Attributes:
+        is_finite: Whether there was no NaN or infinity, as far as is known without a wait.
+
     Example:
         >>> mean = RunningMean("loss")
         >>> mean.add(1.0, samples=32)
@@ -32,10 +35,11 @@ class RunningMean:
         2.0
     """
 
-    __slots__ = ("_name", "_on_device", "_total", "_waiting", "_weight")
+    __slots__ = ("_name", "_on_device", "_total", "_waiting", "_weight", "is_finite")
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.is_finite = True
         self._total = 0.0
         self._weight = 0
         self._on_device: Any = None  # sum of those that were on a device
@@ -57,7 +61,8 @@ class RunningMean:
                     self._fold()
                 return
             value = plain(value)
-        self._total += value * samples
+        self._total = total = self._total + value * samples
+        self.is_finite = total - total == 0.0
 
     def so_far(self) -> Mean:
         """Return the mean so far, not yet read; later values do not change it."""

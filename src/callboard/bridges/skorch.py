@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -49,6 +50,7 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
     Source: skorch 1.4 ``skorch.callbacks.Callback``.
     """
 
+    _wakes_for_bad_losses = True
     _resumes_by = "save the net with skorch's Checkpoint(f_pickle=...) and go on by partial_fit"
 
     def __init__(self, callbacks: Iterable[Any] = (), *, verbose: int = 0) -> None:
@@ -110,11 +112,15 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
         run = self.run
         if "train" not in run.samples:
             run.samples["train"] = batch
+        loss = given.get("loss")
         if not self._counts_batches:
-            return
+            if run.sleeps and loss is not None and not math.isfinite(loss.item()):
+                self._wake()
+            if not self._is_awake:
+                return
+            self._catch_up(net, but=1)
         samples = sample_count(batch)
         try:
-            loss = given.get("loss")
             if loss is not None:
                 self._loss.add(loss, samples)
             stops = run.end_batch(self._logs, samples=samples)
@@ -147,13 +153,13 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
         mean = self._loss.so_far()
         return {"loss": mean} if mean.weight else {}
 
-    def _catch_up(self, net: Any) -> None:
-        """Count the batches of the epoch that were not reported one by one."""
+    def _catch_up(self, net: Any, but: int = 0) -> None:
+        """Count the batches of the epoch that were not reported one by one, but the latest."""
         rows = [row for row in net.history[-1]["batches"] if "train_batch_size" in row]
-        uncounted = rows[self.run.progress.batch :]
+        uncounted = rows[self.run.progress.batch : len(rows) - but]
         if uncounted:
             samples = sum(row["train_batch_size"] for row in uncounted)
-            self._guarded(partial(self.run.end_batch, steps=len(uncounted), samples=samples))
+            self._guarded(partial(self.run.count, len(uncounted), samples=samples))
 
 
 def _logs(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -58,6 +58,7 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
     Source: transformers 5.23 ``TrainerCallback``.
     """
 
+    _wakes_for_bad_losses = True
     _resumes_by = (
         "save the Trainer's checkpoints and pass train(resume_from_checkpoint=...), which bring "
         "this back"
@@ -146,7 +147,9 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
     ) -> None:
         """Report the end of an update."""
         if not self._counts_batches:
-            return
+            if not self._is_awake:
+                return
+            self._catch_up(state, but=1)
         try:
             stops = self.run.end_batch(self._means.logs)
         except BaseException as error:
@@ -169,6 +172,8 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
             return
         self._logged_at = state.global_step
         self._means.add(_metrics(logs), weight=steps)
+        if not math.isfinite(logs["loss"]):
+            self._wake()
         if self._awaited == 1 and not self._waits_for_evaluation:
             self._end_epoch(control)
 
@@ -232,11 +237,11 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         """End the run."""
         self._end()
 
-    def _catch_up(self, state: TrainerState) -> None:
-        """Count the updates that were not reported one by one."""
-        uncounted = state.global_step - self._steps_before - self.run.progress.step
+    def _catch_up(self, state: TrainerState, but: int = 0) -> None:
+        """Count the updates that were not reported one by one, but the latest."""
+        uncounted = state.global_step - self._steps_before - self.run.progress.step - but
         if uncounted > 0:
-            self._guarded(partial(self.run.end_batch, steps=uncounted))
+            self._guarded(self.run.count, uncounted)
 
     def _end_epoch(self, control: TrainerControl) -> None:
         self._awaited = 0

@@ -21,7 +21,7 @@ class TerminateOnNaN(Callback):
 
     So the weights that other callbacks see afterwards, and all checkpoints, are those from before
     the bad batch. In a loop of your own (``Run``) the optimizer's step is guarded: it is skipped if
-    a gradient is not finite.
+    a gradient is not finite, or the loss that its closure returns.
 
     Args:
         raise_error: Raise NonFiniteError instead of stopping in order.
@@ -77,6 +77,9 @@ class TerminateOnNaN(Callback):
         self._earlier = None
         self._next_look = 0
         self._found = False
+        # Where a bad loss or update is told, nothing has to be asked before.
+        is_told = self.run.wakes_for_bad_losses and self._every == 1 and trainable.synchronous
+        self.wakes_at_s = math.inf if is_told else None
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Look at the loss, if a look is due."""
