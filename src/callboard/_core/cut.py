@@ -12,6 +12,7 @@ from callboard._core.checks import ConfigurationWarning
 from callboard._core.configuration import Configuration
 from callboard._core.environment import environment
 from callboard._core.errors import ConfigurationError, DataError
+from callboard._core.logs import Logs
 from callboard._core.randomness import random_states, restore_random_states
 from callboard._core.stateful import restore_state, state_of
 from callboard._core.stream import Stream, stream_of
@@ -194,7 +195,12 @@ class Cut:
         return {"taken": taken, "of": self._stream.state_dict(taken)}
 
     def found(self) -> tuple[Callback, Mapping[str, Any]] | None:
-        """Return the saved run to go on with, and the callback that has it."""
+        """Return the saved run to go on with, and the callback that has it.
+
+        Raises:
+            ConfigurationError: If several callbacks have one.
+            DataError: If the processes that train together do not find the same.
+        """
         found = []
         for callback in self._run.callbacks:
             saved_run = getattr(callback, "saved_run", None)
@@ -204,7 +210,19 @@ class Cut:
         if len(found) > 1:
             names = " and ".join(repr(callback) for callback, _ in found)
             raise ConfigurationError(f"{names} both have a run to go on with; use one of them")
+        if self._run.saves:
+            self._check_alike(found[0][1]["run"]["progress"]["step"] if found else -1)
         return found[0] if found else None
+
+    def _check_alike(self, step: int) -> None:
+        """Compare with the other processes where the run goes on: by the mean, which all know."""
+        mean = self._run.trainable.reduced(Logs({"step": float(step)}))["step"]
+        if mean != step:
+            what = "no backup" if step < 0 else f"a backup of step {step}"
+            raise DataError(
+                f"this process finds {what}, and others that train with it do not; the folder of "
+                "the backups has to be one that all of them see, such as on a shared file system"
+            )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state_dict()``.
