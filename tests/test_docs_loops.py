@@ -44,6 +44,10 @@ def step(state, x, y):
 train_loader, val_loader = [(x_train, y_train)] * 2, [(x_test, y_test)]
 module = nnx.Sequential(nnx.Linear(4, 2, rngs=nnx.Rngs(0)), jax.nn.softmax)
 """
+ACCELERATE = """
+import os
+os.environ["ACCELERATE_USE_CPU"] = "true"
+"""
 LIGHTNING = """
 warnings.simplefilter("ignore")  # Lightning's, at small data
 import lightning.pytorch
@@ -143,6 +147,12 @@ assert model.history.history["val_accuracy"][0] > 0
         """
 model.compile("adam", "sparse_categorical_crossentropy")
 model.fit(x_train, y_train, batch_size=8 * jax.device_count(), verbose=0)
+""",
+    ),
+    "accelerator.prepare": (
+        TORCH + ACCELERATE,
+        """
+assert run.progress.step == 4 * len(run.history.epoch) > 0
 """,
     ),
     "bridges.lightning": (

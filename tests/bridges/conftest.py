@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from callboard import Callback
+
 # Programs for processes of their own; examples in docstrings are not looked for in them.
 collect_ignore = ["two_processes"]
 
@@ -47,3 +49,19 @@ def host():
         return module
 
     return load
+
+
+class StopAtEpoch(Callback):
+    """Asks for the end when an epoch begins."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.run.stop("enough")
+
+
+@pytest.fixture
+def stop_at_epoch():
+    return StopAtEpoch

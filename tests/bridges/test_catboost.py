@@ -9,6 +9,9 @@ import catboost
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from callboard import Callback, ConfigurationError, MetricNotFoundError, UnsupportedError, callbacks
 from callboard._core.checks import ConfigurationWarning
@@ -166,7 +169,10 @@ def test_another_model_than_the_one_that_was_trained_is_named():
 @pytest.mark.parametrize("begins_with", [0, 5], ids=["from nothing", "init_model"])
 @pytest.mark.parametrize("keeps_best", [None, False], ids=["use_best_model", "all trees"])
 @pytest.mark.parametrize("patience", [3, 99], ids=["stopped", "to the end"])
-def test_the_best_weights_come_back_exactly(begins_with, keeps_best, patience):
+def test_the_best_weights_come_back_exactly(
+    tmp_path, monkeypatch, begins_with, keeps_best, patience
+):
+    monkeypatch.chdir(tmp_path)  # where CatBoost writes what it evaluates
     options = {} if keeps_best is None else {"use_best_model": keeps_best}
     before = {"init_model": fit([], classifier(iterations=5))[0]} if begins_with else {}
     start = before["init_model"].tree_count_ if before else 0
@@ -175,7 +181,8 @@ def test_the_best_weights_come_back_exactly(begins_with, keeps_best, patience):
     best = stopping.best_epoch
     assert model.tree_count_ == start + best + 1
     assert len(run.history.epoch) == min(60, best + 1 + patience)
-    value = model.eval_metrics(catboost.Pool(X[200:], Y[200:]), ["Logloss"])["Logloss"][-1]
+    held_out = catboost.Pool(X[200:], Y[200:])
+    value = model.eval_metrics(held_out, ["Logloss"])["Logloss"][-1]
     assert value == pytest.approx(stopping.best)
 
 
@@ -254,6 +261,61 @@ def test_training_goes_on_from_a_model():
     first, _ = fit([], classifier(iterations=5), validation=None)
     model, run = fit([], classifier(iterations=4), init_model=first, validation=None)
     assert (model.tree_count_, run.history.epoch) == (9, [0, 1, 2, 3])
+
+
+def test_training_that_goes_on_from_a_snapshot_goes_on_counting(tmp_path):
+    class Broken(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 3:
+                raise ArithmeticError
+
+    def model():
+        return catboost.CatBoostClassifier(
+            iterations=9, verbose=False, thread_count=1, train_dir=tmp_path, use_best_model=False
+        )
+
+    keeps = {"save_snapshot": True, "snapshot_interval": 0}
+    with pytest.raises(ArithmeticError):
+        fit([Broken()], model(), **keeps)
+    stopping = callbacks.EarlyStopping("loss", patience=99, restore_best_weights=True)
+    trained, run = fit([stopping], model(), **keeps)
+    assert run.history.epoch == list(range(run.history.epoch[0], 9))
+    assert 0 < run.history.epoch[0] <= 4
+    assert trained.tree_count_ == stopping.best_epoch + 1 == 9
+
+
+def test_a_block_that_hears_of_no_round_says_what_to_pass():
+    model = classifier(iterations=3)
+    with (
+        pytest.warns(ConfigurationWarning, match=r"no round was heard .*\.fit\(\.\.\., callbacks="),
+        Callbacks([]).attach(model),
+    ):
+        model.fit(X, Y)
+
+
+@pytest.mark.parametrize("twice", ["in the list", "one after the other"])
+def test_a_block_is_for_one_training(twice):
+    model, bridge = classifier(iterations=3), Callbacks([])
+
+    def train():
+        with bridge.attach(model):
+            model.fit(X, Y, callbacks=[bridge] * (2 if twice == "in the list" else 1))
+            model.fit(X, Y, callbacks=[bridge])
+
+    with pytest.raises(ConfigurationError, match="heard of one round twice; pass them once"):
+        train()
+
+
+def test_searches_and_pipelines_train_one_model_after_the_other():
+    bridge = Callbacks([callbacks.EarlyStopping("loss", min_delta=10, patience=1)])
+    search = GridSearchCV(classifier(), {"depth": [1, 2]}, cv=2, error_score="raise")
+    search.fit(X, Y, callbacks=[bridge])
+    assert search.best_estimator_.tree_count_ == 2
+    pipeline = make_pipeline(StandardScaler(), classifier())
+    pipeline.fit(X, Y, catboostclassifier__callbacks=[bridge])
+    assert pipeline[-1].tree_count_ == 2
+    stored = pickle.loads(pickle.dumps(pipeline))
+    assert (stored.predict(X) == pipeline.predict(X)).all()
 
 
 def test_copies_take_part_before_and_after_a_training():

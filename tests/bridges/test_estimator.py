@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.cluster import Birch, MiniBatchKMeans
 from sklearn.decomposition import (
     IncrementalPCA,
@@ -9,10 +10,24 @@ from sklearn.decomposition import (
     MiniBatchDictionaryLearning,
     MiniBatchNMF,
 )
-from sklearn.linear_model import Perceptron, SGDClassifier, SGDOneClassSVM, SGDRegressor
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_selection import SelectFromModel
+from sklearn.linear_model import (
+    LogisticRegression,
+    PassiveAggressiveClassifier,
+    PassiveAggressiveRegressor,
+    Perceptron,
+    SGDClassifier,
+    SGDOneClassSVM,
+    SGDRegressor,
+)
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neural_network import BernoulliRBM, MLPClassifier, MLPRegressor
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
+from sklearn.utils import all_estimators
 
 from callboard import ConfigurationError, DataError, Run, UnsupportedError, callbacks
 from callboard.bridges.sklearn import EstimatorTrainable
@@ -21,6 +36,8 @@ _RNG = np.random.default_rng(0)
 X = _RNG.integers(0, 5, (60, 4)).astype(float)
 WORDS = np.array(["a", "b", "c"])[_RNG.integers(0, 3, 60)]
 NUMBERS = X @ _RNG.normal(size=4)
+CODES = np.searchsorted(np.unique(WORDS), WORDS)
+PAIRS = np.stack([WORDS, WORDS[::-1]], axis=1)
 
 CLASSIFIERS = {
     "sgd": lambda: SGDClassifier(random_state=0),
@@ -28,6 +45,7 @@ CLASSIFIERS = {
     "sgd, own generator": lambda: SGDClassifier(random_state=np.random.RandomState(3)),
     "sgd, global generator": SGDClassifier,
     "perceptron": lambda: Perceptron(random_state=0),
+    "passive-aggressive": lambda: PassiveAggressiveClassifier(random_state=0),
     "mlp": lambda: MLPClassifier([5], random_state=0),
     "mlp, sgd": lambda: MLPClassifier([5], solver="sgd", learning_rate="invscaling"),
     "mlp, own generator": lambda: MLPClassifier([5], random_state=np.random.RandomState(3)),
@@ -36,10 +54,15 @@ CLASSIFIERS = {
     "complement": ComplementNB,
     "gaussian": GaussianNB,
     "multinomial": MultinomialNB,
+    "one against the rest": lambda: OneVsRestClassifier(SGDClassifier(random_state=0)),
+    "selected features": lambda: SelectFromModel(
+        SGDClassifier(random_state=np.random.RandomState(3))
+    ),
 }
 REGRESSORS = {
     "sgd": lambda: SGDRegressor(random_state=0, eta0=1e-4),
     "mlp": lambda: MLPRegressor(hidden_layer_sizes=[5], random_state=0),
+    "passive-aggressive": lambda: PassiveAggressiveRegressor(random_state=0),
 }
 OTHERS = {
     "one class": lambda: SGDOneClassSVM(random_state=0),
@@ -51,6 +74,7 @@ OTHERS = {
     "machine": lambda: BernoulliRBM(2, random_state=0),
     "scaler": StandardScaler,
     "range": MinMaxScaler,
+    "largest": MaxAbsScaler,
 }
 ALL = [
     *(pytest.param(make, {"y": WORDS}, id=name) for name, make in CLASSIFIERS.items()),
@@ -59,6 +83,19 @@ ALL = [
         for name, make in REGRESSORS.items()
     ),
     *(pytest.param(make, {}, id=name) for name, make in OTHERS.items()),
+    pytest.param(
+        lambda: OneVsOneClassifier(SGDClassifier(random_state=0)), {"y": CODES}, id="pairs"
+    ),
+    pytest.param(
+        lambda: MultiOutputClassifier(MLPClassifier([3], random_state=0)),
+        {"y": PAIRS},
+        id="several classes",
+    ),
+    pytest.param(
+        lambda: MultiOutputRegressor(SGDRegressor(random_state=0, eta0=1e-4)),
+        {"y": np.stack([NUMBERS, -NUMBERS], axis=1)},
+        id="several numbers",
+    ),
 ]
 
 
@@ -70,11 +107,17 @@ def seed(number):
     np.random.seed(number)  # noqa: NPY002 - the global generator is meant
 
 
+def classes_of(y):
+    """Return what a classifier has to be told with its first batch."""
+    if y is PAIRS:
+        return {"classes": [np.unique(WORDS)] * 2}
+    return {"classes": np.unique(y)} if y is WORDS or y is CODES else {}
+
+
 def train(estimator, data, epochs, used=(), stop_after=None, **options):
     run = Run(
         trainable=EstimatorTrainable(estimator), epochs=epochs, callbacks=used, verbose=0, **options
     )
-    classes = {"classes": np.unique(WORDS)} if data.get("y") is WORDS else {}
     with run:
         for epoch in run.epochs():
             order = np.random.default_rng(epoch).permutation(60)
@@ -82,9 +125,8 @@ def train(estimator, data, epochs, used=(), stop_after=None, **options):
                 if stop_after == run.progress.step:
                     raise StoppedError
                 batch = {name: values[rows] for name, values in data.items()}
-                estimator.partial_fit(
-                    X[rows], **batch, **(classes if run.progress.step == 0 else {})
-                )
+                first = classes_of(data.get("y")) if run.progress.step == 0 else {}
+                estimator.partial_fit(X[rows], **batch, **first)
                 run.log(loss=float(epoch))
     return run
 
@@ -102,7 +144,7 @@ def contents(value):
     return value.__reduce__()[1] if type(value).__name__ == "Hinge" else value
 
 
-@pytest.mark.filterwarnings("ignore:.*n_components:FutureWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of scikit-learn
 @pytest.mark.parametrize(("make", "data"), ALL)
 def test_a_run_that_was_interrupted_goes_on_exactly(tmp_path, make, data):
     seed(0)
@@ -119,12 +161,132 @@ def test_a_run_that_was_interrupted_goes_on_exactly(tmp_path, make, data):
     assert contents(resumed) == contents(straight)
 
 
-def test_what_cannot_be_saved_is_named(tmp_path):
-    backup = callbacks.BackupAndRestore(tmp_path)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(("make", "data"), ALL)
+def test_weights_that_are_put_back_are_those_of_their_moment(make, data):
+    estimator = make()
+    estimator.partial_fit(
+        X[:30], **{n: v[:30] for n, v in data.items()}, **classes_of(data.get("y"))
+    )
+    trainable = EstimatorTrainable(estimator)
+    before, then = trainable.weights(), answers(estimator)
+    for _ in range(3):
+        estimator.partial_fit(X[30:], **{name: values[30:] for name, values in data.items()})
+    changed = not np.array_equal(answers(estimator), then)
+    trainable.set_weights(before)
+    if isinstance(estimator, IncrementalPCA):  # its arrays were parts of larger ones
+        assert answers(estimator) == pytest.approx(then, rel=1e-12)
+    else:
+        assert np.array_equal(answers(estimator), then)
+    assert changed or isinstance(estimator, MinMaxScaler | MaxAbsScaler)
+
+
+def answers(estimator):
+    """Return what an estimator answers by what it has learned."""
+    names = ("decision_function", "predict_proba", "predict", "transform")
+    method = next(getattr(estimator, name) for name in names if hasattr(estimator, name))
+    return np.array(method(X))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_all_estimators_of_scikit_learn_are_here():
+    tested = {type(each.values[0]()).__name__ for each in ALL}
+    found = {name for name, kind in all_estimators() if hasattr(kind, "partial_fit")}
+    assert found == tested | {"Birch", "HashingVectorizer"}  # refused; learns nothing
+
+
+def saving(folder):
+    return [
+        callbacks.BackupAndRestore(folder / "backup"),
+        callbacks.ModelCheckpoint(folder / "runs"),
+        callbacks.ModelCheckpoint(folder / "best.safetensors"),
+        callbacks.EarlyStopping("loss", restore_best_weights=True),
+    ]
+
+
+class Grove(Birch):
+    """An estimator made of one that cannot be saved."""
+
+
+@pytest.mark.parametrize("make", [Birch, Grove, lambda: SelectFromModel(Birch())])
+@pytest.mark.parametrize("index", range(4))
+def test_what_cannot_be_saved_is_an_error_before_the_first_epoch(recorder, tmp_path, index, make):
+    heard, estimator = recorder(only=["on_epoch_begin"]), make()
     with pytest.raises(
-        UnsupportedError, match=r"training of a Birch cannot .* dummy_leaf_ is a _CF"
+        UnsupportedError,
+        match=r"a Birch keeps a tree .* cannot be saved and put back; leave out",
     ):
-        train(Birch(), {}, 1, [backup])
+        train(estimator, {}, 1, [saving(tmp_path)[index], heard])
+    assert heard.lines == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_saved_can_be_trained_with_callbacks_that_do_not(tmp_path):
+    logger = callbacks.JSONLLogger(tmp_path / "log.jsonl", journal=True)
+    stopping = callbacks.EarlyStopping("loss", patience=2)
+    pictures = callbacks.TensorBoard(tmp_path)
+    run = train(Birch(), {}, 5, [logger, stopping, pictures])
+    assert run.history.epoch == [0, 1, 2]
+
+
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RandomForestClassifier(warm_start=True),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        MultiOutputClassifier(LogisticRegression()),
+    ],
+    ids=["forest", "pipeline", "several"],
+)
+def test_without_partial_fit_nothing_is_saved_that_is_not_the_whole(
+    recorder, tmp_path, index, estimator
+):
+    heard = recorder(only=["on_epoch_begin"])
+    with pytest.raises(UnsupportedError, match=r"has no partial_fit, and is more .* leave out"):
+        train(estimator, {}, 1, [saving(tmp_path)[index], heard])
+    assert heard.lines == []
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_a_linear_model_goes_on_without_partial_fit(tmp_path):
+    def fit(epochs):
+        estimator = LogisticRegression(warm_start=True, max_iter=1)
+        used = saving(tmp_path)
+        used[0].delete_checkpoint = False
+        trainable = EstimatorTrainable(estimator)
+        with Run(trainable=trainable, epochs=epochs, callbacks=used, verbose=0) as run:
+            for epoch in run.epochs():
+                for _ in run.train([None]):
+                    run.log(loss=-epoch + 0 * estimator.fit(X, WORDS).n_iter_[0])
+        return estimator
+
+    fit(2)
+    resumed = fit(4)
+    straight = LogisticRegression(warm_start=True, max_iter=1)
+    for _ in range(4):
+        straight.fit(X, WORDS)
+    assert (resumed.coef_ == straight.coef_).all()
+
+
+class Keeps(SGDRegressor):
+    """An estimator of the user's, with something that only shows when it is fitted."""
+
+    def partial_fit(self, X, y):  # noqa: N803 - scikit-learn's
+        self.kept_ = object()
+        return super().partial_fit(X, y)
+
+
+def test_what_is_found_in_a_fitted_estimator_is_named(recorder, tmp_path):
+    message = "training of a Keeps cannot be saved and gone on with: its kept_ is a object"
+    with pytest.raises(UnsupportedError, match=message):
+        train(Keeps(), {"y": NUMBERS}, 1, [callbacks.BackupAndRestore(tmp_path)])
+    heard, fitted = recorder(only=["on_epoch_begin"]), Keeps().partial_fit(X, NUMBERS)
+    for used in saving(tmp_path)[:2]:
+        with pytest.raises(UnsupportedError, match=message):
+            train(fitted, {"y": NUMBERS}, 1, [used, heard])
+    assert heard.lines == []
+    train(fitted, {"y": NUMBERS}, 1, saving(tmp_path)[2:])
 
 
 def test_the_state_of_another_estimator_is_refused_whole():
@@ -137,6 +299,69 @@ def test_the_state_of_another_estimator_is_refused_whole():
         with pytest.raises(DataError, match=message):
             EstimatorTrainable(other).load_state_dict(state)
         assert not hasattr(other, "n_features_in_")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "message"),
+    [
+        (
+            SGDClassifier(class_weight={0: 1, 1: 2}),
+            SGDClassifier(class_weight={0: 1, 1: 3}),
+            "1, 3",
+        ),
+        (SGDClassifier(class_weight={0: 1, 1: 2}), SGDClassifier(), "class_weight: .* None now"),
+        (GaussianNB(priors=[0.5, 0.5]), GaussianNB(priors=[0.25, 0.75]), "priors: .* now"),
+        (
+            GaussianNB(priors=np.array([0.5, 0.5])),
+            GaussianNB(priors=np.array([0.25, 0.75])),
+            "priors: .* now",
+        ),
+    ],
+    ids=["dict", "none", "list", "array"],
+)
+def test_parameters_of_all_kinds_have_to_be_the_same(tmp_path, then, now, message):
+    def fit(estimator):
+        backup = callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+        with Run(
+            trainable=EstimatorTrainable(estimator), epochs=2, callbacks=[backup], verbose=0
+        ) as run:
+            for _ in run.epochs():
+                for _ in run.train([None]):
+                    estimator.partial_fit(X, CODES > 0, [0, 1])
+
+    fit(then)
+    fit(clone(then))
+    with pytest.raises(DataError, match=message):
+        fit(now)
+
+
+def test_estimators_inside_are_compared_too():
+    def outer(**options):
+        return MultiOutputRegressor(SGDRegressor(**options))
+
+    y = np.stack([NUMBERS, NUMBERS], axis=1)
+    source = outer(alpha=0.1)
+    source.partial_fit(X, y)
+    state = EstimatorTrainable(source).state_dict()
+    for other, message in (
+        (outer(alpha=0.2), "estimator__alpha: 0.1 then, 0.2 now"),
+        (MultiOutputRegressor(MLPRegressor()), "estimator: 'SGDRegressor' then, 'MLPRegressor'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            EstimatorTrainable(other).load_state_dict(state)
+        assert not hasattr(other, "estimators_")
+
+
+def test_weights_of_estimators_inside_are_saved_and_load_after_a_first_batch(tmp_path):
+    y, path = np.stack([NUMBERS, -NUMBERS], axis=1), tmp_path / "best.safetensors"
+    estimator = MultiOutputRegressor(SGDRegressor(eta0=1e-4))
+    train(estimator, {"y": y}, 2, [callbacks.ModelCheckpoint(path, "loss")])
+    fresh = MultiOutputRegressor(SGDRegressor())
+    with pytest.raises(DataError, match=r"no estimators_\[\d\] to put \w+ into; call partial_fit"):
+        EstimatorTrainable(fresh).load(path)
+    fresh.partial_fit(X, y)
+    EstimatorTrainable(fresh).load(path)
+    assert (fresh.predict(X) == estimator.predict(X)).all()
 
 
 def test_the_best_weights_are_saved_and_load_into_a_fresh_estimator(tmp_path):

@@ -4,10 +4,17 @@ import math
 
 import pytest
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine, Events, create_supervised_evaluator
 from ignite.handlers import Checkpoint, DiskSaver
+from ignite.metrics import ConfusionMatrix, Recall, RunningAverage
 
-from callboard import Callback, ConfigurationError, DataError, callbacks
+from callboard import (
+    Callback,
+    ConfigurationError,
+    DataError,
+    MetricNotFoundError,
+    callbacks,
+)
 from callboard.bridges.ignite import Callbacks
 
 pytestmark = pytest.mark.xdist_group("loop ignite")
@@ -133,6 +140,71 @@ def test_a_schedule_beside_the_callbacks_is_seen_and_a_second_controller_is_an_e
         training.run(2)
 
 
+def test_of_several_evaluations_in_an_epoch_the_latest_counts():
+    engine, evaluator = Engine(lambda _engine, batch: batch), Engine(lambda _engine, batch: batch)
+
+    def measure(evaluator):
+        evaluator.state.metrics["loss"] = engine.state.iteration
+
+    evaluator.add_event_handler(Events.COMPLETED, measure)
+    used = Callbacks([]).attach(engine, evaluator)
+    every_second = Events.ITERATION_COMPLETED(every=2)
+    engine.add_event_handler(every_second, lambda _engine: evaluator.run([0]))
+    engine.run([0.5] * 5, max_epochs=2)
+    assert used.history.history["val_loss"] == [4, 10]
+
+
+def test_an_evaluator_that_is_not_attached_is_not_a_validation():
+    training = Training()
+    other = Engine(lambda _engine, batch: batch)
+    other.add_event_handler(Events.COMPLETED, lambda engine: engine.state.metrics.update(loss=9.0))
+    training.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda _engine: other.run([0]))
+    history = training.run(2).history.history
+    assert set(history) == {"loss", "val_loss"}
+    assert history["val_loss"] == [0.5, 0.4]
+
+
+def test_metrics_of_the_trainer_are_in_the_logs_instead_of_means_of_their_name():
+    engine = Engine(lambda _engine, batch: batch)
+    RunningAverage(output_transform=lambda output: output, alpha=0.5).attach(engine, "loss")
+    used = Callbacks([]).attach(engine)
+    engine.run([1.0, 3.0, 4.0], max_epochs=1)
+    assert used.history.history["loss"] == [engine.state.metrics["loss"]] == [3.0]
+
+
+def test_a_metric_with_a_value_for_each_class_is_logged_whole(tmp_path):
+    evaluator = create_supervised_evaluator(
+        torch.nn.Identity(), {"recall": Recall(), "cm": ConfusionMatrix(2)}
+    )
+    engine = Engine(lambda _engine, batch: 0.5)
+    used = Callbacks([callbacks.CSVLogger(tmp_path / "log.csv")]).attach(engine, evaluator)
+    batch = torch.eye(2), torch.tensor([0, 0])
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _engine: evaluator.run([batch]))
+    engine.run([0], max_epochs=1)
+    assert used.history.history["val_cm"][0].tolist() == [[1, 1], [0, 0]]
+    row = (tmp_path / "log.csv").read_text().splitlines()[1]
+    assert row == '0,0.5,"[[1, 1], [0, 0]]","[0.5, 0.0]"'
+
+
+def test_an_epoch_is_as_long_as_the_engine_makes_it():
+    training = Training()
+    training.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(once=4), lambda engine: engine.terminate_epoch()
+    )
+    training.trainer.run([torch.ones(2, 1)] * 5, max_epochs=3, epoch_length=3)
+    run = training.callbacks.run
+    assert run.history.epoch == [0, 1, 2]
+    assert run.history.history["loss"] == pytest.approx(LOSSES[:3])
+    assert (run.params["steps"], run.progress.step) == (3, 3 + 1 + 3)
+
+
+def test_a_second_run_goes_on_with_the_engines_epochs():
+    training = Training([callbacks.EarlyStopping(patience=9)])
+    assert training.run(2).history.epoch == [0, 1]
+    assert training.run(4).history.epoch == [2, 3]
+    assert training.callbacks.history.history["loss"] == pytest.approx(LOSSES[2:4])
+
+
 def test_a_loss_that_is_nan_stops_and_does_not_reach_the_weights():
     training = Training([callbacks.TerminateOnNaN()])
     before = training.module.weight.item()
@@ -140,3 +212,27 @@ def test_a_loss_that_is_nan_stops_and_does_not_reach_the_weights():
     assert "invalid" in run.stop_reason
     assert run.progress.step == 2
     assert training.module.weight.item() == before
+
+
+def test_an_epoch_that_is_terminated_in_its_middle_has_the_metrics_that_there_are():
+    training = Training([])
+    ending = Events.ITERATION_COMPLETED(once=3)
+    training.trainer.add_event_handler(ending, lambda engine: engine.terminate())
+    training.run(6)
+    history = training.callbacks.history
+    assert history.epoch == [0, 1]
+    assert history.history["loss"] == [0.5, pytest.approx(0.4)]
+    assert math.isnan(history.history["val_loss"][1])
+
+
+def test_an_epoch_at_whose_beginning_the_end_is_asked_for_does_not_take_place(stop_at_epoch):
+    training = Training([stop_at_epoch(1)])
+    assert training.run(6).history.epoch == [0]
+    assert training.trainer.state.iteration == 2
+
+
+def test_a_monitor_of_validations_without_an_evaluator_is_an_error():
+    engine = Engine(lambda _engine, batch: batch)
+    Callbacks([callbacks.EarlyStopping()]).attach(engine)
+    with pytest.raises(MetricNotFoundError, match="pass an evaluator to attach"):
+        engine.run([0.5], max_epochs=2)

@@ -8,10 +8,20 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from callboard import Callback, ConfigurationError, MetricNotFoundError, UnsupportedError, callbacks
+from callboard import (
+    Callback,
+    ConfigurationError,
+    MetricNotFoundError,
+    RunStateError,
+    UnsupportedError,
+    callbacks,
+)
 from callboard._core.checks import ConfigurationWarning
 from callboard.bridges.lightgbm import Callbacks
+from callboard.bridges.lightgbm_machines import Machines
 
 pytestmark = pytest.mark.xdist_group("loop lightgbm")
 
@@ -127,9 +137,77 @@ def test_what_boosting_lacks_is_an_error_before_the_first_round(recorder, used, 
     assert heard.lines == []
 
 
-def test_a_bridge_that_is_not_unpacked_says_so():
-    with pytest.raises(ConfigurationError, match=r"pass callbacks=\[\*callbacks\], with the star"):
+@pytest.mark.parametrize("monitor", ["loss", "training-binary_logloss", "valid_1-binary_logloss"])
+def test_in_several_processes_training_data_is_nothing_to_decide_by(monkeypatch, monitor):
+    monkeypatch.setattr(lgb.Booster, "set_network", lambda self, **_: self)
+    settings = {"machines": "127.0.0.1:9001,127.0.0.1:9002", "local_listen_port": 9001}
+    for used in (callbacks.EarlyStopping, callbacks.ReduceLROnPlateau):
+        expected = contextlib.nullcontext()
+        if monitor != "valid_1-binary_logloss":
+            message = f"{used.__name__} goes by '{monitor}', which LightGBM .* monitor .*val_loss"
+            expected = pytest.raises(ConfigurationError, match=message)
+        with expected:
+            train([used(monitor, mode="min", patience=9)], settings, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rank"),
+    [
+        ({}, 0),
+        ({"machines": "127.0.0.1:9001"}, 0),
+        ({"workers": ["127.0.0.1:9001", "127.0.0.1:9002"], "local_port": 9002}, 1),
+        ({"nodes": "192.0.2.1:12400,127.0.0.1:12400"}, 1),
+        ({"machines": "127.0.0.1 9001, 127.0.0.1 9002", "port": "9002", "num_machine": 2}, 1),
+        ({"machines": "192.0.2.1:9,192.0.2.2:9"}, 0),
+    ],
+    ids=["alone", "one", "aliases", "by address", "spaces", "not in the list"],
+)
+def test_the_first_machine_in_the_list_is_the_first(settings, rank):
+    assert Machines.of(settings).rank == rank
+
+
+def test_a_bridge_that_is_not_unpacked_works_or_says_so():
+    message = r"pass callbacks=\[\*callbacks\], with the star"
+    with pytest.raises(ConfigurationError, match=message):
         lgb.train(BINARY, sets()[0], 3, callbacks=[Callbacks([])])
+    with pytest.raises(ConfigurationError, match=message):
+        lgb.LGBMClassifier(verbose=-1).fit(X, Y, callbacks=Callbacks([]))
+    bridge = Callbacks([])
+    lgb.train(BINARY, sets()[0], 3, callbacks=bridge)
+    assert bridge.history.epoch == [0, 1, 2]
+
+
+@pytest.mark.parametrize("block", [True, False], ids=["with", "without"])
+def test_a_bridge_that_is_unpacked_twice_says_so(recorder, block):
+    heard = recorder(only=["on_epoch_end", "close"])
+    bridge = Callbacks([heard])
+    with (
+        pytest.raises(ConfigurationError, match="heard of one round twice; pass them once"),
+        bridge if block else contextlib.nullcontext(),
+    ):
+        lgb.train(BINARY, sets()[0], 3, callbacks=[*bridge, *bridge])
+    assert heard.lines == ["close"]
+
+
+def test_training_data_is_known_whatever_it_is_called():
+    _, run = train([], rounds=2, valid_names=["mine", "held out"])
+    assert set(run.history.history) == {"loss", "val_loss"}
+    stopping = callbacks.EarlyStopping("mine-binary_logloss", patience=99)
+    _, run = train([stopping], rounds=3, valid_names=["mine", "held out"])
+    assert stopping.best == run.history.history["loss"][-1]
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_the_first_metric_of_ones_own_is_the_loss_if_lower_is_better(higher_is_better):
+    def own(predictions, data):
+        return "own", 1.0, higher_is_better
+
+    _, run = train([], {"metric": "None"}, 2, feval=own)
+    names = {"own", "val_own"} if higher_is_better else {"loss", "val_loss"}
+    assert set(run.history.history) == names
+    stopping = callbacks.EarlyStopping("val_own", mode="max", patience=1)
+    _, run = train([stopping], {"metric": "None"}, 9, feval=own)
+    assert run.history.epoch == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "eta", "shrinkage_rate"])
@@ -251,12 +329,29 @@ def test_cross_validation_shows_means_and_takes_rates_and_stops():
 
 @pytest.mark.parametrize(
     "used",
-    [callbacks.EarlyStopping(restore_best_weights=True), callbacks.ModelCheckpoint("a.txt")],
-    ids=["weights", "checkpoint"],
+    [
+        callbacks.EarlyStopping(restore_best_weights=True),
+        callbacks.ModelCheckpoint("a.txt"),
+        callbacks.ModelCheckpoint("folder"),
+    ],
+    ids=["weights", "checkpoint", "folder"],
 )
-def test_cross_validation_has_no_model(used):
+def test_cross_validation_has_no_model(recorder, used):
+    heard = recorder(only=["on_epoch_begin"])
     with pytest.raises(UnsupportedError, match="trains a model for every fold"):
-        lgb.cv(BINARY, sets()[0], 3, callbacks=[*Callbacks([used])])
+        lgb.cv(BINARY, sets()[0], 3, callbacks=[*Callbacks([used, heard])])
+    assert heard.lines == []
+
+
+def test_a_pipeline_trains_and_is_stored():
+    stopping = callbacks.EarlyStopping(patience=2, restore_best_weights=True)
+    model = lgb.LGBMRegressor(n_estimators=50, n_jobs=1, verbose=-1)
+    pipeline = make_pipeline(StandardScaler(), model)
+    held_out = {"eval_X": X[120:], "eval_y": Y[120:], "callbacks": [*Callbacks([stopping])]}
+    pipeline.fit(X[:120], Y[:120], **{f"lgbmregressor__{n}": v for n, v in held_out.items()})
+    assert model.best_iteration_ == stopping.best_epoch + 1 < 48
+    stored = pickle.loads(pickle.dumps(pipeline))
+    assert (stored.predict(X) == pipeline.predict(X)).all()
 
 
 def test_a_search_trains_one_model_after_the_other_with_copies_of_callbacks():
@@ -278,3 +373,26 @@ def test_ctrl_c_in_the_middle_is_heard_of_in_a_block(recorder):
     with pytest.raises(KeyboardInterrupt):
         train([heard], beside=[press])
     assert heard.lines == ["on_exception KeyboardInterrupt", "close"]
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["over before", "goes on"])
+def test_another_training_with_the_same_object_meanwhile_ends_the_first(ends):
+    class Trains(Callback):
+        inner = False
+
+        def on_epoch_end(self, epoch, logs=None):
+            if self.inner and epoch == 2 and not ends:
+                raise ArithmeticError
+            if not self.inner and epoch == 1:
+                self.inner = True
+                with contextlib.suppress(ArithmeticError):
+                    begin(4)
+
+    bridge = Callbacks([Trains()])
+
+    def begin(rounds):
+        lgb.train(BINARY, sets()[0], rounds, callbacks=[*bridge])
+
+    with pytest.raises(RunStateError, match="another training that began meanwhile; give each"):
+        begin(9)
+    assert bridge.history.epoch == list(range(4 if ends else 2))

@@ -78,6 +78,14 @@ def test_wrong_arguments_are_errors_at_once(options, message):
         Callbacks([], **options)
 
 
+@pytest.mark.parametrize("value", [np.ones(2), None, "high"], ids=["array", "None", "text"])
+def test_a_metric_that_returns_no_number_is_named(recorder, value):
+    heard = recorder(only=["on_epoch_end", "close"])
+    with pytest.raises(ConfigurationError, match=r"returns a number; metrics\['gain'\] returned"):
+        fit([heard], metrics={"gain": lambda e, x, y: value})
+    assert heard.lines == ["close"]
+
+
 @pytest.mark.parametrize(
     ("monitor", "message"),
     [

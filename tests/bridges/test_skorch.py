@@ -157,10 +157,98 @@ def test_ctrl_c_is_an_end(recorder):
 def test_a_schedule_of_skorch_is_seen_and_a_second_controller_is_an_error():
     schedule = skorch.callbacks.LRScheduler("StepLR", step_size=1)
     used = Callbacks([callbacks.LearningRateScheduler(lambda epoch: 0.1)])
-    with pytest.raises(ConfigurationError, match=r"torch.optim.lr_scheduler"):
+    with pytest.raises(ConfigurationError, match="skorch's LRScheduler"):
         net(schedule, used).fit(X, X)
+
+
+def test_callbacks_are_searched_over():
+    used = ("ours", Callbacks([callbacks.EarlyStopping(patience=1)]))
+    searched = [[callbacks.EarlyStopping(patience=patience)] for patience in (1, 9)]
+    search = GridSearchCV(
+        net(used), {"callbacks__ours__callbacks": searched},
+        cv=2, scoring=lambda net, *_: len(net.history), error_score="raise", refit=False,
+    )  # fmt: skip
+    search.fit(X, X)
+    assert search.cv_results_["mean_test_score"].tolist() == [3, 6]
+
+
+@pytest.mark.parametrize("again", ["partial_fit", "fit"])
+def test_a_net_that_goes_on_goes_on_counting_epochs(again):
+    used = Callbacks([])
+    trained = net(used, epochs=2, warm_start=True).fit(X, X)
+    getattr(trained, again)(X, X)
+    assert used.history.epoch == [2, 3]
+    assert used.history.history["loss"] == pytest.approx(LOSSES[2:4])
+
+
+def test_scores_that_are_computed_before_ours_are_metrics():
+    def score(net, *_):
+        return float(len(net.history))
+
+    scoring = [
+        skorch.callbacks.EpochScoring(score, name="valid_f1", lower_is_better=False),
+        skorch.callbacks.EpochScoring(score, name="mine", on_train=True),
+    ]
+    used = Callbacks([callbacks.EarlyStopping("val_f1", patience=1)])
+    net(*scoring, used, epochs=2).fit(X, X)
+    assert set(used.history.history) == {"loss", "val_loss", "val_f1", "mine"}
+    assert used.history.history["val_f1"] == [1.0, 2.0]
 
 
 def test_something_else_than_callbacks_is_an_error():
     with pytest.raises(ConfigurationError, match="no callback"):
         Callbacks([object()])
+
+
+class StopAtStep(Callback):
+    """Asks for the end after a step."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.run.progress.step == 3:
+            self.run.stop("enough")
+
+
+class Interrupt(skorch.callbacks.Callback):
+    """Ends the training as skorch's own callbacks do."""
+
+    def __init__(self, hook):
+        self.hook = hook
+
+    def on_epoch_end(self, net, **given):
+        if self.hook == "on_epoch_end" and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+    def on_batch_end(self, net, training=None, **given):
+        if self.hook == "on_batch_end" and training and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("hook", ["on_epoch_end", "on_batch_end"])
+def test_an_end_by_a_callback_that_comes_before_leaves_the_metrics_of_the_epoch(hook):
+    used = Callbacks([])
+    net(Interrupt(hook), used).fit(X, X)
+    assert used.history.epoch == [0, 1]
+    assert used.history.history["loss"] == pytest.approx(LOSSES[:2])
+    validated = used.history.history["val_loss"][1]
+    assert np.isnan(validated) if hook == "on_batch_end" else validated == pytest.approx(0.4)
+
+
+def test_an_epoch_that_is_left_in_its_middle_has_the_loss_so_far():
+    used = Callbacks([StopAtStep()])
+    net(used).fit(X, X)
+    assert used.history.history["loss"] == pytest.approx(LOSSES[:2])
+
+
+def test_an_epoch_at_whose_beginning_the_end_is_asked_for_does_not_take_place(stop_at_epoch):
+    used = Callbacks([stop_at_epoch(1)])
+    trained = net(used).fit(X, X)
+    assert used.history.epoch == [0]
+    assert len(trained.history) == 1
+    assert used.run.progress.step == 2
+
+
+def test_a_plateau_of_torch_is_a_second_controller_of_the_rate():
+    plateau = skorch.callbacks.LRScheduler(torch.optim.lr_scheduler.ReduceLROnPlateau)
+    used = Callbacks([callbacks.LearningRateScheduler(lambda epoch: 0.1)])
+    with pytest.raises(ConfigurationError, match="skorch's LRScheduler"):
+        net(plateau, used).fit(X, X)

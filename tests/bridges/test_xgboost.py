@@ -10,8 +10,17 @@ import pytest
 import xgboost as xgb
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from callboard import Callback, ConfigurationError, MetricNotFoundError, UnsupportedError, callbacks
+from callboard import (
+    Callback,
+    ConfigurationError,
+    MetricNotFoundError,
+    RunStateError,
+    UnsupportedError,
+    callbacks,
+)
 from callboard._core.checks import ConfigurationWarning
 from callboard.bridges.xgboost import Callbacks
 from callboard.checkpoint import CheckpointStore
@@ -294,12 +303,47 @@ def test_cross_validation_shows_means_and_takes_rates_and_stops():
 
 @pytest.mark.parametrize(
     "used",
-    [callbacks.EarlyStopping(restore_best_weights=True), callbacks.ModelCheckpoint("a.ubj")],
-    ids=["weights", "checkpoint"],
+    [
+        callbacks.EarlyStopping(restore_best_weights=True),
+        callbacks.ModelCheckpoint("a.ubj"),
+        callbacks.ModelCheckpoint("folder"),
+    ],
+    ids=["weights", "checkpoint", "folder"],
 )
-def test_cross_validation_has_no_model(used):
+def test_cross_validation_has_no_model(recorder, used):
+    heard = recorder(only=["on_epoch_begin"])
     with pytest.raises(UnsupportedError, match="trains a model for every fold"):
-        xgb.cv(BINARY, TRAIN, 3, callbacks=[Callbacks([used])])
+        xgb.cv(BINARY, TRAIN, 3, callbacks=[Callbacks([used, heard])])
+    assert heard.lines == []
+
+
+def test_a_line_a_round_says_of_how_many_if_that_was_told(capsys):
+    for epochs in (0, 2):
+        bridge = Callbacks([], verbose=2, epochs=epochs)
+        xgb.train(BINARY, TRAIN, 2, evals=SETS, callbacks=[bridge], verbose_eval=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" - ")[0] for line in lines] == [
+        "Epoch 1",
+        "Epoch 2",
+        "Epoch 1/2",
+        "Epoch 2/2",
+    ]
+
+
+def test_a_pipeline_trains_and_is_stored_with_used_callbacks():
+    stopping = callbacks.EarlyStopping(patience=2, restore_best_weights=True)
+    model = xgb.XGBClassifier(n_estimators=50, n_jobs=1, callbacks=[Callbacks([stopping])])
+    pipeline = make_pipeline(StandardScaler(), model)
+    held_out = {"eval_set": [(X[120:], Y[120:])], "verbose": False}
+    pipeline.fit(
+        X[:120], Y[:120], **{f"xgbclassifier__{name}": value for name, value in held_out.items()}
+    )
+    assert model.best_iteration == stopping.best_epoch < 47
+    stored = pickle.loads(pickle.dumps(pipeline))
+    assert (stored.predict_proba(X) == pipeline.predict_proba(X)).all()
+    again = clone(pipeline)[-1].fit(X[:120], Y[:120], **held_out)
+    assert again.callbacks[0] is not model.callbacks[0]
+    assert again.callbacks[0].history.epoch[-1] == again.best_iteration + 2
 
 
 def test_a_search_in_processes_trains_each_model_with_callbacks_of_its_own():
@@ -335,6 +379,17 @@ def test_what_is_no_callback_of_ours_is_an_error(given, message):
         Callbacks(given)
 
 
+@pytest.mark.parametrize(
+    "given", [iter, tuple, lambda used: used[0]], ids=["iterator", "tuple", "one"]
+)
+def test_callbacks_are_given_in_any_kind_of_list(recorder, given):
+    heard = recorder(only=["on_train_begin"])
+    bridge = Callbacks(given([heard]))
+    for _ in range(2):
+        xgb.train(BINARY, TRAIN, 1, callbacks=[bridge])
+    assert len(heard.lines) == 2
+
+
 def test_a_folder_holds_models_that_xgboost_loads(tmp_path):
     model, _ = train([callbacks.ModelCheckpoint(tmp_path / "models")], rounds=3)
     _, state = CheckpointStore(tmp_path / "models").load_newest()
@@ -355,3 +410,26 @@ def test_ctrl_c_in_the_middle_is_heard_of_in_a_block(recorder, tmp_path, inside)
         xgb.train(BINARY, TRAIN, 9, evals=SETS, callbacks=[bridge], verbose_eval=False)
     assert heard.lines == ["on_exception KeyboardInterrupt", "close"]
     assert len(log.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["over before", "goes on"])
+def test_another_training_with_the_same_object_meanwhile_ends_the_first(ends):
+    class Trains(Callback):
+        inner = False
+
+        def on_epoch_end(self, epoch, logs=None):
+            if self.inner and epoch == 2 and not ends:
+                raise ArithmeticError
+            if not self.inner and epoch == 1:
+                self.inner = True
+                with contextlib.suppress(ArithmeticError):
+                    begin(4)
+
+    bridge = Callbacks([Trains()])
+
+    def begin(rounds):
+        xgb.train(BINARY, TRAIN, rounds, callbacks=[bridge])
+
+    with pytest.raises(RunStateError, match="another training that began meanwhile; give each"):
+        begin(9)
+    assert bridge.history.epoch == list(range(4 if ends else 2))

@@ -5,7 +5,7 @@ import signal
 import pytest
 import torch
 
-from callboard import Callback, ConfigurationError, MetricNotFoundError, Run
+from callboard import Callback, ConfigurationError, MetricNotFoundError, Run, UnsupportedError
 from callboard.callbacks import BackupAndRestore, EarlyStopping, LambdaCallback, ModelCheckpoint
 from callboard.checkpoint import CheckpointStore
 from callboard.testing import ScriptedModel, ScriptedRun
@@ -144,6 +144,14 @@ def test_words_and_journal(tmp_path, capsys):
     said = f"val_loss improved from None to 0.50000, saving model to {path}"
     assert capsys.readouterr().out == f"Epoch 1: {said}\n"
     assert played.journal[0].action == "saving"
+
+
+def test_a_run_without_a_model_is_an_error_before_the_first_epoch(recorder, tmp_path):
+    heard = recorder(only=["on_epoch_begin"])
+    run = Run(epochs=1, callbacks=[ModelCheckpoint(tmp_path / "c"), heard], verbose=0)
+    with pytest.raises(UnsupportedError, match=r"needs the model .* pass Run\(model="), run:
+        raise AssertionError
+    assert heard.lines == []
 
 
 def test_nan_is_not_saved(tmp_path):

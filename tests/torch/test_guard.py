@@ -1,9 +1,12 @@
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from callboard import Run
+from callboard.callbacks import TerminateOnNaN
 from callboard.torch import Model, trainable
 from callboard.torch.guard import Guard
 
@@ -160,7 +163,7 @@ def test_buffers_are_put_back_when_an_update_was_rejected(make, waits):
     guard = Guard(model, gradients=False, waits=waits)
     means = []
     for value, loss in ((1.0, 0.5), (2.0, NAN), (3.0, 0.5)):
-        guard.keep_buffers()
+        guard.buffers.keep()
         model.module(torch.full((4, 2), value))
         guard.admits(torch.tensor(loss))
         guard.settle_buffers()
@@ -285,3 +288,27 @@ def test_the_defaults_of_a_program_for_new_tensors_are_no_matter():
     optimizer.step()
     assert guard.rejected == "gradient: nan"
     assert parameter.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_running_means_come_back_in_a_loop_of_ones_own(compiled):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    called = torch.compile(net, backend="eager") if compiled else net
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    batches = torch.randn(5, 4, 2)
+    batches[3, 0] = NAN
+    with Run(called, optimizer, callbacks=[TerminateOnNaN()], verbose=0) as run:
+        for _ in run.epochs():
+            for x in run.train(batches):
+                before = copy.deepcopy(net.state_dict())
+                loss = called(x).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                run.log(loss=loss)
+    assert run.progress.step == 4
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert torch.isfinite(net[1].running_mean).all()

@@ -13,7 +13,14 @@ from callboard._core import frameworks
 from callboard._core.errors import ConfigurationError, DataError, UnsupportedError
 from callboard._core.logs import Logs
 
-__all__ = ["Averages", "NoModel", "Trainable", "trainable_of", "trainable_of_state"]
+__all__ = [
+    "Averages",
+    "NoModel",
+    "Trainable",
+    "check_state",
+    "trainable_of",
+    "trainable_of_state",
+]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -201,12 +208,28 @@ class NoModel:
                 f"{self.advice}"
             )
 
+    def check_state(self, *, weights_only: bool) -> None:
+        """There is no state that could be lost."""
+
     def unguard(self) -> None:
         """Nothing was guarded."""
 
     def reduced(self, logs: Logs) -> Logs:
         """There is one process."""
         return logs
+
+
+def check_state(trainable: Trainable, *, weights_only: bool = False) -> None:
+    """Ask before the first batch whether the state, or the weights, can be taken and put back.
+
+    A Trainable that knows of models where this is not so has a method ``check_state`` that says it.
+
+    Raises:
+        UnsupportedError: If they cannot.
+    """
+    check = getattr(trainable, "check_state", None)
+    if check is not None:
+        check(weights_only=weights_only)
 
 
 def trainable_of(model: object, optimizer: object) -> Trainable:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from callboard._core import fs
-from callboard._core.errors import ConfigurationError, UnsupportedError
+from callboard._core.errors import ConfigurationError, RunStateError, UnsupportedError
 from callboard._core.inspection import Inspection, Profiler
 from callboard._core.monitor import Mode, direction
 from callboard._core.trainable import NoModel
@@ -129,10 +129,58 @@ class Boosting(Bridge):
     _resumes_by = "save models with ModelCheckpoint and train on from the last one"
     _directions: Mapping[str, Mode] = {}
 
-    def _end_round(self, results: Results) -> bool:
-        """Report that a round is over; return whether training is to end."""
+    def __init__(self, callbacks: Iterable[Any] = (), *, verbose: int = 0) -> None:
+        super().__init__(callbacks, verbose=verbose)
+        self._host: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is trained, too."""
+        return {**super().__getstate__(), "_host": None}
+
+    def _begin_on(self, host: Any, **options: Any) -> None:
+        """Begin a run for the training of a model.
+
+        Raises:
+            ConfigurationError: If it has begun already: these callbacks are in the list twice.
+        """
+        if self._is_running and host is self._host:
+            self._fail_as_twice()
+        self._begin(**options)
+        self._host = host
+
+    def _require_own(self, host: Any) -> None:
+        """Raise where callbacks hear of another training than the one that they follow.
+
+        Raises:
+            RunStateError: If another one has begun meanwhile, in another thread or in a callback.
+        """
+        if host is not self._host:
+            raise RunStateError(
+                "these callbacks take part in another training that began meanwhile; give each "
+                "training a copy of its own"
+            )
+
+    def _fail_as_twice(self) -> NoReturn:
+        error = ConfigurationError(
+            "these callbacks heard of one round twice; pass them once, and to one training at a "
+            "time"
+        )
+        self._fail(error)
+        raise error
+
+    def _end(self) -> None:
+        super()._end()
+        self._host = None
+
+    def _end_round(self, results: Results, training: Collection[str] = ()) -> bool:
+        """Report that a round is over; return whether training is to end.
+
+        Args:
+            results: Values of the round.
+            training: Names that the training data has besides the usual ones.
+        """
         run = self.run
-        logs, other_names = named(results, self._directions)
+        logs, other_names = named(results, self._directions, training)
         run.end_batch()
         validation = {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
         if run.validation is None:  # what is evaluated in one round is in all
@@ -144,7 +192,7 @@ class Boosting(Bridge):
 
 
 def named(
-    results: Results, directions: Mapping[str, Mode] | None = None
+    results: Results, directions: Mapping[str, Mode] | None = None, training: Collection[str] = ()
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Return metrics by our names, and other names for them, each with ours.
 
@@ -154,6 +202,7 @@ def named(
     Args:
         results: Values of the latest round.
         directions: Whether "min" or "max" is better, for metrics of which the library knows it.
+        training: Names that the training data has besides the usual ones.
 
     Example:
         >>> logs, other_names = named({"train": {"rmse": 0.2, "r2": 0.8}, "test": {"rmse": 0.3}})
@@ -162,11 +211,12 @@ def named(
         >>> other_names["test-rmse"], other_names["val_rmse"]
         ('val_loss', 'val_loss')
     """
-    others = [data for data in results if data not in _TRAINING]
+    training = _TRAINING.union(training)
+    others = [data for data in results if data not in training]
     logs: dict[str, float] = {}
     other_names: dict[str, str] = {}
     for data, metrics in results.items():
-        prefix = "" if data in _TRAINING else "val_" if data == others[-1] else f"{data}_"
+        prefix = "" if data in training else "val_" if data == others[-1] else f"{data}_"
         loss = _loss_of(metrics, directions)
         for metric, value in metrics.items():
             name = f"{prefix}loss" if metric == loss else f"{prefix}{metric}"

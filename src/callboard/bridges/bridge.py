@@ -41,8 +41,9 @@ class Bridge:
     _says_when_it_ends = True
 
     def __init__(self, callbacks: Iterable[Any] = (), *, verbose: int = 0) -> None:
-        CallbackList([callbacks])  # says what is no callback
-        self.callbacks = callbacks
+        given = CallbackList([callbacks])  # says what is no callback
+        # Whatever can be iterated over once only is a list for each training.
+        self.callbacks = callbacks if isinstance(callbacks, list | tuple) else list(given)
         self.verbose = verbose
         self._run: HostedRun | None = None
         self._is_running = False
@@ -165,6 +166,8 @@ class Bridge:
         """End the run, if there is one that has not ended."""
         if self._is_running:
             self._is_running = False
+            if self.run.stopping and not self.run.progress.batch:
+                self.run.drop_epoch()  # its beginning was when the end was asked for
             self.run.end()
 
     def _fail(self, error: BaseException) -> None:

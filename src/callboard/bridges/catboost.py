@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import catboost
-import catboost.metrics
 import numpy as np
 
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.dispatch import CallbackList
 from callboard._core.errors import ConfigurationError, UnsupportedError
-from callboard._core.monitor import Mode
 from callboard._core.trainable import NoModel
 from callboard.bridges.boosting import Boosting, BoostingTrainable, Results
+from callboard.bridges.catboost_metrics import direction_of, directions
 from callboard.callbacks import ModelCheckpoint, OrbaxCheckpoint
 
 __all__ = ["Callbacks"]
@@ -41,6 +38,9 @@ class Callbacks(Boosting):
 
         with Callbacks([...]).attach(model) as callbacks:
             model.fit(x, y, eval_set=..., callbacks=[callbacks])
+
+    A block is for one training. One that goes on from a snapshot (``save_snapshot``) goes on
+    counting rounds; callbacks begin anew.
 
     The metrics of ``learn`` have no prefix in the logs, those of the last validation set ``val_``;
     what is minimized is the ``loss``. CatBoost's names (``validation-Logloss``) can
@@ -81,6 +81,7 @@ class Callbacks(Boosting):
         self._trainable: _Trainable | None = None
         self._error: BaseException | None = None
         self._evaluations = 0
+        self._heard = 0
         self._losses: tuple[Any, ...] = _DEFAULT_LOSSES
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,6 +120,13 @@ class Callbacks(Boosting):
         """End the run; raise a callback's own error, which CatBoost has made a text of."""
         own, self._error = self._error, None
         if error is None:
+            if not self._heard:
+                warnings.warn(
+                    "no round was heard of in this block; pass the object to the training: "
+                    "model.fit(..., callbacks=[callbacks])",
+                    ConfigurationWarning,
+                    stacklevel=2,
+                )
             self._end_unsaid()
         super().__exit__(kind, error, trace)
         if own is not None and isinstance(error, catboost.CatBoostError):
@@ -131,6 +139,9 @@ class Callbacks(Boosting):
         if not self._is_running:
             self._begin_run()
         try:
+            if info.iteration <= self._heard:
+                self._fail_as_twice()
+            self._heard = info.iteration
             stop = self._report(info)
         except BaseException as error:
             self._error = error
@@ -147,6 +158,9 @@ class Callbacks(Boosting):
 
     def _report(self, info: Any) -> bool:
         done = info.iteration
+        if self.run.in_epoch and self.run.progress.epoch != done - 1:  # it goes on from a snapshot
+            self.run.drop_epoch()
+            self._guarded(self.run.begin_epoch, done - 1)
         if self._trainable is not None:
             self._trainable.rounds = done
         stop = self._guarded(self._end_round, self._latest(info.metrics))
@@ -178,11 +192,11 @@ class Callbacks(Boosting):
             _cannot_save()
         given = {} if self._model is None else self._model.get_params()
         rounds = next((given[name] for name in _ROUNDS if name in given), _DEFAULT_ROUNDS)
-        self._evaluations = 0
+        self._evaluations = self._heard = 0
         own = given.get("eval_metric")
-        self._directions = dict(_directions())
+        self._directions = dict(directions())
         if hasattr(own, "is_max_optimal"):  # a metric written in Python
-            self._directions[type(own).__name__] = _direction_of(own)
+            self._directions[type(own).__name__] = direction_of(own)
         # Without the block the run ends before CatBoost has put the model together.
         has_model = self._model is not None and self._is_entered
         self._trainable = _Trainable(self._model) if has_model else None
@@ -254,32 +268,3 @@ def _cannot_save() -> NoReturn:
         "CatBoost's model cannot be saved while it trains; pass fit(save_snapshot=True), or "
         "EarlyStopping(restore_best_weights=True) and model.save_model afterwards"
     )
-
-
-# Metrics that CatBoost only makes with arguments.
-_WITH_ARGUMENTS: dict[str, Mode] = {
-    "AverageGain": "max",
-    "F": "max",
-    "Focal": "min",
-    "Huber": "min",
-    "Lq": "min",
-    "NumErrors": "min",
-    "PairLogitPairwise": "min",
-    "QueryAverage": "max",
-    "Tweedie": "min",
-}
-
-
-@cache
-def _directions() -> dict[str, Mode]:
-    """Return what CatBoost knows of its metrics: whether lower or higher values are better."""
-    known = dict(_WITH_ARGUMENTS)
-    for name in catboost.metrics.__all__:
-        metric = getattr(catboost.metrics, name)
-        with contextlib.suppress(ValueError, catboost.CatBoostError):  # of the mandatory arguments
-            known[name] = _direction_of(metric())
-    return known
-
-
-def _direction_of(metric: Any) -> Mode:
-    return "max" if metric.is_max_optimal() else "min"

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.neural_network import _stochastic_optimizers as optimizers
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state
 
 from callboard._core.errors import DataError, UnsupportedError
+from callboard.bridges.estimator_weights import trains
 
-__all__ = ["RATES", "EstimatorState", "by_columns"]
+__all__ = ["RATES", "EstimatorState", "by_columns", "leave_out"]
 
 RATES = ("eta0", "learning_rate_init")
 """Parameters that hold a learning rate."""
@@ -29,6 +31,7 @@ _MADE_ANEW = frozenset(
 _INDIFFERENT = frozenset({"n_jobs", "verbose", *RATES})
 
 _PART, _TEXTS, _NUMBERS, _COLUMNS, _RANDOM = "part", "texts", "numbers", "columns", "random state"
+_COPY = "copy of parameter"
 _PLAIN = (type(None), bool, int, float, str, bytes, np.generic)
 
 
@@ -71,10 +74,9 @@ class EstimatorState:
             DataError: If it is that of another estimator; then nothing is changed.
         """
         self._compare(state)
-        parameters = self._parameters()
-        for name, value in state["parameters"].items():
-            if isinstance(parameters[name], np.random.RandomState):
-                parameters[name].set_state(value[_RANDOM])
+        for name, value in self._compared().items():
+            if isinstance(value, np.random.RandomState):
+                value.set_state(state["parameters"][name][_RANDOM])
         self._estimator.set_params(**state["rates"])
         for name, value in state["attributes"].items():
             setattr(self._estimator, name, self._written(value))
@@ -85,12 +87,10 @@ class EstimatorState:
 
     def _compared(self) -> dict[str, Any]:
         """Return the parameters that have to be equal; others than plain values are not known."""
-        kinds = (*_PLAIN, list, tuple, np.random.RandomState)
-        return {
-            name: value
-            for name, value in self._parameters().items()
-            if name not in _INDIFFERENT and isinstance(value, kinds)
-        }
+        parameters = self._estimator.get_params(deep=True)  # those of an estimator inside too
+        known = {n: _comparable(v) for n, v in parameters.items() if _ends(n) not in _INDIFFERENT}
+        kinds = (*_PLAIN, list, tuple, np.ndarray, np.random.RandomState)
+        return {name: value for name, value in known.items() if isinstance(value, kinds)}
 
     def _compare(self, state: Mapping[str, Any]) -> None:
         kind = type(self._estimator).__name__
@@ -114,22 +114,40 @@ class EstimatorState:
             return {_COLUMNS: value.T} if by_columns(value) else value
         if isinstance(value, np.random.RandomState):
             return {_RANDOM: self._read_random(name, value)}
-        if isinstance(value, list | tuple):
-            if value and all(isinstance(each, float) for each in value):
-                return {_NUMBERS: np.array(value)}  # a curve has one for each batch
-            return type(value)(self._read(name, each) for each in value)
-        if isinstance(value, np.ndarray) and all(isinstance(each, str) for each in value.flat):
-            dtype = "O" if value.dtype.kind == "O" else value.dtype.str
-            return {_TEXTS: value.tolist(), "dtype": dtype}
+        if isinstance(value, np.ndarray | list | tuple):
+            return self._read_several(name, value)
+        if trains(value):
+            return self._read_copy(name, value)
         own = value if type(value) is dict else vars(value) if type(value) in _KINDS else None
-        if own is not None:
-            inner = {n: self._read(f"{name}.{n}", v) for n, v in own.items()}
-            return {_PART: type(value).__name__, "of": inner}
-        raise UnsupportedError(
+        if own is None:
+            raise self._cannot_save(name, value)
+        inner = {n: self._read(f"{name}.{n}", v) for n, v in own.items()}
+        return {_PART: type(value).__name__, "of": inner}
+
+    def _read_several(self, name: str, values: Any) -> Any:
+        """Return the state of a list, or of an array that holds no numbers."""
+        if isinstance(values, np.ndarray):
+            if not all(isinstance(each, str) for each in values.flat):
+                raise self._cannot_save(name, values)
+            dtype = "O" if values.dtype.kind == "O" else values.dtype.str
+            return {_TEXTS: values.tolist(), "dtype": dtype}
+        if values and all(isinstance(each, float) for each in values):
+            return {_NUMBERS: np.array(values)}  # a curve has one for each batch
+        return type(values)(self._read(name, each) for each in values)
+
+    def _cannot_save(self, name: str, value: Any) -> UnsupportedError:
+        return UnsupportedError(
             f"the training of a {type(self._estimator).__name__} cannot be saved and gone on with: "
             f"its {name} is a {type(value).__name__}; save its weights by "
             "ModelCheckpoint('name.safetensors')"
         )
+
+    def _read_copy(self, name: str, estimator: Any) -> Any:
+        """Return the state of an estimator inside of this one, which was made from a parameter."""
+        for parameter, value in self._parameters().items():
+            if type(value) is type(estimator):
+                return {_COPY: parameter, "of": EstimatorState(estimator).read()}
+        raise self._cannot_save(name, estimator)
 
     def _read_random(self, name: str, generator: np.random.RandomState) -> Any:
         """Return the state of a generator, or whose it is where it is saved anyway."""
@@ -145,11 +163,13 @@ class EstimatorState:
             return type(value)(self._written(each) for each in value)
         if not isinstance(value, Mapping):
             return np.array(value) if isinstance(value, np.ndarray) else value
-        if _PART not in value and _RANDOM not in value:
-            return _array_of(value)
         if _RANDOM in value:
             return self._written_random(value[_RANDOM])
-        return self._written_part(value)
+        if _COPY in value:
+            copied = clone(self._parameters()[value[_COPY]])
+            EstimatorState(copied).write(value["of"])
+            return copied
+        return self._written_part(value) if _PART in value else _array_of(value)
 
     def _written_part(self, value: Mapping[str, Any]) -> Any:
         own = {name: self._written(each) for name, each in value["of"].items()}
@@ -169,6 +189,19 @@ class EstimatorState:
         generator = np.random.RandomState()
         generator.set_state(state)
         return generator
+
+
+def leave_out(state: dict[str, Any], name: str) -> None:
+    """Take an array, by its name among the weights, out of a state: it is saved as a weight."""
+    attribute, _, rest = name.partition(".")
+    value = state["attributes"].get(attribute)
+    index, _, inner = rest.partition(".")
+    if isinstance(value, Mapping) and _COPY in value:
+        leave_out(value["of"], rest)
+    elif inner and value is not None:
+        leave_out(value[int(index)]["of"], inner)
+    else:
+        state["attributes"].pop(attribute, None)
 
 
 def _array_of(value: Mapping[str, Any]) -> Any:
@@ -203,7 +236,25 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, _PLAIN)
 
 
+def _ends(name: str) -> str:
+    """Return what a parameter is called in the estimator inside that has it."""
+    return name.rpartition("__")[2]
+
+
+def _comparable(value: Any) -> Any:
+    """Return for a parameter what can be saved and compared."""
+    if trains(value):
+        return type(value).__name__
+    return repr(sorted(value.items(), key=repr)) if isinstance(value, dict) else value
+
+
 def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):  # generators may be anywhere
-        return True
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if _RANDOM in one and _RANDOM in other:  # generators may be anywhere
+            return True
+        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
     return bool(one == other)

@@ -145,6 +145,8 @@ class Callbacks(Bridge):
             epochs=trainer.state.max_epochs or 0,
             initial_epoch=trainer.state.epoch,
             steps_per_epoch=trainer.state.epoch_length,
+            validation=None if self._evaluator else False,
+            metrics_by="an evaluator to attach",
         )
         self._counts_batches = self._follows_batches or self._transform is not _numbers
         self._make_up_for_the_end()
@@ -255,6 +257,8 @@ class Callbacks(Bridge):
 
     def _completed(self, trainer: Engine) -> None:
         self._catch_up(trainer)
+        if self.run.in_epoch and self.run.progress.batch:  # terminated in the middle of it
+            self.run.end_epoch(self._epoch())
         self._end()
 
     def _exception_raised(self, trainer: Engine, error: BaseException) -> None:

@@ -12,8 +12,11 @@ import numpy as np
 from lightgbm.callback import CallbackEnv, EarlyStopException
 
 from callboard._core.checks import ConfigurationWarning
+from callboard._core.dispatch import CallbackList
 from callboard._core.errors import ConfigurationError, UnsupportedError
 from callboard.bridges.boosting import Boosting, BoostingTrainable, Folds
+from callboard.bridges.lightgbm_machines import Machines
+from callboard.callbacks import EarlyStopping, ReduceLROnPlateau
 
 __all__ = ["Callbacks"]
 
@@ -22,7 +25,7 @@ Array = np.ndarray[Any, Any]
 _RATES = ("learning_rate", "shrinkage_rate", "eta")
 _DEFAULT_RATE = 0.1
 _BOOSTING = ("boosting", "boosting_type", "boost")
-_METRICS = "valid_sets=[train, validation]"
+_METRICS = "valid_sets=[train, validation], or eval_X and eval_y to an estimator"
 
 
 class Callbacks(Boosting):
@@ -41,6 +44,10 @@ class Callbacks(Boosting):
     LightGBM's. In ``lgb.cv`` callbacks have the means over the folds and may change the learning
     rate; there is no model to save.
 
+    Where several processes train one model (``machines``), the first one writes files. LightGBM
+    evaluates in each what that one was given: pass all of them the same validation data, so that
+    they decide alike, and monitor ``val_*``.
+
     LightGBM does not say when training ends: ``with Callbacks([...]) as callbacks:`` around it
     calls ``on_train_end`` where another callback stops it, and ``on_exception`` after an error.
 
@@ -55,10 +62,10 @@ class Callbacks(Boosting):
         ConfigurationError: For a list that holds something else than callbacks; before the first
             round for what surely cannot work.
         UnsupportedError: For callbacks that act by batches, and for ``BackupAndRestore``.
+        RunStateError: In a training while which another one with the same object began.
 
     Example:
         >>> import numpy as np
-        >>> from callboard.callbacks import EarlyStopping
         >>> x = np.arange(80.0).reshape(40, 2)
         >>> data = lgb.Dataset(x, x[:, 0])
         >>> callbacks = Callbacks([EarlyStopping("loss", min_delta=1000, patience=1)])
@@ -86,8 +93,16 @@ class Callbacks(Boosting):
         yield _Call(self._after, order=25)  # before LightGBM's early stopping, which raises
         yield _Call(self._last, order=1_000_000)
 
+    def __len__(self) -> int:
+        """Return how many that are: lgb.train and lgb.cv take this object without the star too."""
+        return 3
+
     def __call__(self, env: CallbackEnv) -> NoReturn:
         """Say that this object is to be unpacked."""
+        self.append(env)
+
+    def append(self, _other: object) -> NoReturn:
+        """Say the same to an estimator, which would add its own to a copy of this object."""
         raise ConfigurationError(
             "LightGBM needs several callbacks of this: pass callbacks=[*callbacks], with the star"
         )
@@ -95,6 +110,7 @@ class Callbacks(Boosting):
     def _before(self, env: CallbackEnv) -> None:
         if env.iteration == env.begin_iteration:
             self._begin_run(env)
+        self._require_own(env.model)
         self._guarded(self.run.begin_epoch, env.iteration)
 
     def _begin_run(self, env: CallbackEnv) -> None:
@@ -102,9 +118,12 @@ class Callbacks(Boosting):
         trainable: _Trainable | Folds
         if isinstance(env.model, lgb.Booster):
             trainable = self._trainable = _Trainable(env.model, env.params)
+            if trainable.machines.size > 1:
+                self._check_monitors(env.model)
         else:
             trainable = Folds([_Trainable(fold, env.params) for fold in env.model.boosters])
-        self._begin(
+        self._begin_on(
+            env.model,
             trainable=trainable,
             epochs=env.end_iteration,
             initial_epoch=env.begin_iteration,
@@ -112,13 +131,31 @@ class Callbacks(Boosting):
             metrics_by=_METRICS,
         )
 
+    def _check_monitors(self, booster: lgb.Booster) -> None:
+        """Raise if processes would stop in different rounds, each by its own training data."""
+        same = ("val_", *(f"{name}{sep}" for name in booster.name_valid_sets for sep in "-_"))
+        for callback in CallbackList([self.callbacks]):
+            decides = isinstance(callback, EarlyStopping | ReduceLROnPlateau)
+            if decides and not callback.monitor.startswith(same):
+                raise ConfigurationError(
+                    f"{type(callback).__name__} goes by {callback.monitor!r}, which LightGBM "
+                    "computes in each process of its own training data, so they would decide "
+                    "differently; monitor a metric of validation data (val_loss), and give all "
+                    "processes the same"
+                )
+
     def _after(self, env: CallbackEnv) -> None:
+        self._require_own(env.model)
+        evaluated = env.evaluation_result_list or []
         results: dict[str, dict[str, float]] = {}
-        for data, metric, value, *_ in env.evaluation_result_list or ():
+        for data, metric, value, *_ in evaluated:
             results.setdefault(data, {})[metric] = value
+        self._directions = {each[1]: "max" if each[3] else "min" for each in evaluated}
+        training: set[str] = set()
         if self._trainable is not None:
-            self._trainable.results = list(env.evaluation_result_list or ())
-        self._guarded(self._end_round, results)
+            self._trainable.results = evaluated
+            training = results.keys() - set(env.model.name_valid_sets)
+        self._guarded(self._end_round, results, training)
 
     def _last(self, env: CallbackEnv) -> None:
         """End the training, if a callback asked for that or there are no more rounds."""
@@ -140,8 +177,13 @@ class Callbacks(Boosting):
         trace: TracebackType | None,
     ) -> None:
         """End the run, if LightGBM has not said that training ended."""
-        super().__exit__(kind, error, trace)
         trainable, self._trainable = self._trainable, None
+        if isinstance(error, lgb.basic.LightGBMError) and trainable and trainable.machines.size > 1:
+            error.add_note(
+                "if another process has stopped in an earlier round: each evaluates what it was "
+                "given, so give all of them the same validation data and the same callbacks"
+            )
+        super().__exit__(kind, error, trace)
         if error is None and trainable is not None and trainable.restored is not None:
             trainable.go_back(trainable.restored[0])
 
@@ -164,6 +206,7 @@ class _Trainable(BoostingTrainable):
     """A booster that is trained.
 
     Attributes:
+        machines: Which process this one is, among how many.
         results: The evaluation of the latest round.
         restored: Rounds to go back to, and their evaluation.
     """
@@ -173,6 +216,8 @@ class _Trainable(BoostingTrainable):
     def __init__(self, booster: lgb.Booster, settings: dict[str, Any]) -> None:
         super().__init__(booster, "a model of LightGBM")
         self._settings = settings
+        self.machines = Machines.of(settings)
+        self.rank = self.machines.rank
         self._boosting = next((settings[n] for n in _BOOSTING if n in settings), "gbdt")
         self.results: list[Any] = []
         self._kept: tuple[int, list[Any]] = (0, [])

@@ -16,6 +16,7 @@ from callboard.bridges.running_mean import RunningMean
 from callboard.bridges.tensor_state import with_arrays, with_tensors
 from callboard.torch import Model
 from callboard.torch.guard import Guard
+from callboard.torch.kept_buffers import KeptBuffers
 
 __all__ = ["Callbacks"]
 
@@ -109,8 +110,12 @@ class Callbacks(Bridge, pl.Callback):
             initial_epoch=trainer.current_epoch,
             steps_per_epoch=int(batches) if batches != float("inf") else None,
             validation=bool(trainer.enable_validation),
+            rate_controller=self._scheduler_beside(trainer),
+            metrics_by="val_dataloaders= to fit",
         )
         self._guard = model.trainable.active_guard
+        if self._guard is not None:
+            self._guard.buffers = KeptBuffers(pl_module, follows=True)
         self.on_before_optimizer_step = None
         self._listen(batches=True)
         trainer.should_stop = trainer.should_stop or run.stopping
@@ -143,11 +148,13 @@ class Callbacks(Bridge, pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the end of an epoch with its validation."""
+        self._catch_up(trainer)
+        if self.run.stopping and not self.run.progress.batch:
+            return  # its beginning was when the end was asked for
         logs, other_names = self._logs(trainer)
         if self._saved_end:  # Lightning goes on behind a validation, with no metrics of it
             logs, other_names = self._saved_end["logs"], self._saved_end["names"]
         self._end_of_epoch, self._saved_end = {}, {}
-        self._catch_up(trainer)
         self._listen(batches=self._counts_batches(logs))
         if self.run.end_epoch({**self._running(), **logs}, other_names):
             trainer.should_stop = True
@@ -165,6 +172,14 @@ class Callbacks(Bridge, pl.Callback):
     ) -> None:
         """Tell the callbacks of an error or Ctrl-C."""
         self._fail(exception)
+
+    def _scheduler_beside(self, trainer: pl.Trainer) -> str:
+        """Return what Lightning changes the optimizer's learning rate by, or nothing."""
+        optimizer = trainer.optimizers[self._optimizer] if trainer.optimizers else None
+        for config in trainer.lr_scheduler_configs:
+            if config.scheduler.optimizer is optimizer:
+                return f"the module's {type(config.scheduler).__name__}"
+        return ""
 
     def _logs(self, trainer: pl.Trainer) -> tuple[dict[str, Any], dict[str, str]]:
         """Return what was logged since the epoch began, and the module's own names for it."""
@@ -192,6 +207,7 @@ class Callbacks(Bridge, pl.Callback):
             "on_train_batch_start": not listeners.idle("on_train_batch_begin"),
             "on_train_batch_end": batches,
             "on_before_backward": self._guard is not None,
+            "on_after_backward": self._settles_after_backward,
             "on_validation_batch_start": not listeners.idle("on_test_batch_begin"),
             "on_validation_batch_end": not listeners.idle("on_test_batch_end"),
         }
@@ -209,6 +225,18 @@ class Callbacks(Bridge, pl.Callback):
         if self._guard is not None and not self._guard.admits(loss):
             self.on_before_optimizer_step = self._drop_gradients
 
+    @property
+    def _settles_after_backward(self) -> bool:
+        """Whether all is known of an update then; what looks at its gradients settles it itself."""
+        guard = self._guard
+        if guard is None or guard.gradients or not guard.sees_losses:
+            return False
+        return guard.buffers.are_followed
+
+    def _on_after_backward(self, *_: object) -> None:
+        if self._guard is not None:
+            self._guard.settle_buffers()
+
     def _drop_gradients(
         self, _trainer: object, _module: object, optimizer: torch.optim.Optimizer
     ) -> None:
@@ -221,7 +249,8 @@ class Callbacks(Bridge, pl.Callback):
     ) -> None:
         if self._is_awake:  # and batches before this one may not have been reported
             self._catch_up(trainer, but=1)
-        loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
+        # Without a loss that is returned, as in manual optimization, there is an empty dict.
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         samples = sample_count(batch)
         run = self.run
         if not run.progress.batch:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
+import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.utils import check_consistent_length
@@ -130,14 +131,9 @@ class Callbacks(Boosting):
             return True
         self._trainable.model.host = fitted_estimator
         metrics = self._metrics or _default_metrics(estimator)
-        results = {
-            "train": {n: float(score(fitted_estimator, X, y)) for n, score in metrics.items()}
-        }
+        results = {"train": _values(metrics, fitted_estimator, X, y)}
         if self._validation_data is not None:
-            x_val, y_val = self._validation_data
-            results["val"] = {
-                n: float(score(fitted_estimator, x_val, y_val)) for n, score in metrics.items()
-            }
+            results["val"] = _values(metrics, fitted_estimator, *self._validation_data)
         self._guarded(self.run.begin_epoch, self.run.next_epoch)
         stop = self._guarded(self._end_round, results)
         if stop:
@@ -179,6 +175,17 @@ def _check(metrics: Any, validation_data: Any) -> None:
                 f"validation_data must be (X, y); got a {type(validation_data).__name__}"
             )
         check_consistent_length(*validation_data)
+
+
+def _values(metrics: Mapping[str, Score], estimator: Any, x: Any, y: Any) -> dict[str, float]:
+    values = {name: score(estimator, x, y) for name, score in metrics.items()}
+    for name, value in values.items():
+        if np.ndim(value) or not isinstance(value, SupportsFloat):
+            raise ConfigurationError(
+                "a metric is a function that returns a number; "
+                f"metrics[{name!r}] returned {value!r}"
+            )
+    return {name: float(value) for name, value in values.items()}
 
 
 def _direction(name: str, score: Score) -> Mode | None:

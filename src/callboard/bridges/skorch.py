@@ -71,6 +71,10 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
             epochs=done + net.max_epochs,
             initial_epoch=done,
             validation=net.train_split is not None,
+            rate_controller="skorch's LRScheduler"
+            if any(isinstance(each, skorch.callbacks.LRScheduler) for _, each in net.callbacks_)
+            else None,
+            metrics_by="train_split= to the net",
         )
         self._counts_batches = self._follows_batches
         if self.run.in_epoch and done == self.run.progress.epoch + 1:
@@ -88,6 +92,9 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
         self._index = 0
         self._in_validation = False
         self._guarded(self.run.begin_epoch, len(net.history) - 1)
+        if self.run.stopping:
+            del net.history[-1]
+            raise KeyboardInterrupt
 
     def on_batch_begin(
         self, net: Any, batch: Any = None, training: Any = None, **given: Any
@@ -142,7 +149,12 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
         self._guarded(self.run.end_epoch, {**self._logs(), **logs}, other_names)
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **given: Any) -> None:  # noqa: N803 - the host's
-        """End the run."""
+        """End the run, and an epoch that was left by an interrupt of whatever callback."""
+        run = self.run
+        if self._is_running and run.in_epoch and len(net.history) == run.progress.epoch + 1:
+            self._catch_up(net)
+            if run.progress.batch:
+                self.on_epoch_end(net)
         self._end()
 
     def _get_param_names(self) -> tuple[str, ...]:
@@ -158,6 +170,9 @@ class Callbacks(Bridge, skorch.callbacks.Callback):
         rows = [row for row in net.history[-1]["batches"] if "train_batch_size" in row]
         uncounted = rows[self.run.progress.batch : len(rows) - but]
         if uncounted:
+            for row in uncounted:
+                if "train_loss" in row:
+                    self._loss.add(row["train_loss"], row["train_batch_size"])
             samples = sum(row["train_batch_size"] for row in uncounted)
             self._guarded(partial(self.run.count, len(uncounted), samples=samples))
 

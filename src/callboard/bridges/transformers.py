@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from callboard._core.errors import ConfigurationError
 from callboard._core.logs import Means
 from callboard.bridges.bridge import Bridge
 from callboard.bridges.json_state import decoded, encoded
@@ -17,7 +18,7 @@ from callboard.bridges.names import renamed, translated
 __all__ = ["Callbacks"]
 
 _NOT_METRICS = ("epoch", "grad_norm", "learning_rate", "step", "total_flos")
-_SPEEDS = ("_runtime", "_per_second", "_compilation_time")
+_SPEEDS = ("_runtime", "_per_second", "_compilation_time", "_preparation_time")
 
 
 class Callbacks(Bridge, TrainerCallback, ExportableState):
@@ -104,14 +105,17 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
             self._evaluation = earlier["evaluation"]
             self._steps_before = earlier["steps_before"]
             self.load_state_dict(earlier)
-        epochs = max(state.num_train_epochs, 1)
+        steps = _steps_per_epoch(args, given.get("train_dataloader"))
         schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
         run = self._begin(
             given["model"],
             given["optimizer"],
-            epochs=epochs,
+            # Of data without a length nobody knows how many epochs the steps are.
+            epochs=max(state.num_train_epochs, 1) if steps else 0,
             initial_epoch=int(state.epoch or 0),
-            steps_per_epoch=-(-state.max_steps // epochs),
+            steps_per_epoch=steps,
+            validation=None if _evaluates(args) else False,
+            metrics_by="eval_dataset= to the Trainer and eval_strategy= to its arguments",
             rate_controller=""
             if schedule == "constant"
             else f"the Trainer's lr_scheduler_type={schedule}",
@@ -126,11 +130,14 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Report the beginning of an epoch."""
-        if not self.run.in_epoch:  # otherwise it is gone on with
+        run = self.run
+        # The Trainer's own number counts steps, of all that there are if the data has no length.
+        epoch = max(int(state.epoch or 0), run.progress.epoch if run.in_epoch else run.next_epoch)
+        if not run.in_epoch or epoch > run.progress.epoch:  # otherwise it is gone on with
             self._means = Means()
             self._evaluation = {}
         self._awaited = 0
-        self._guarded(self.run.begin_epoch, int(state.epoch or 0))
+        self._guarded(run.begin_epoch, epoch)
         _keep_rate(given["optimizer"], given["lr_scheduler"])
         control.should_training_stop |= self.run.stopping
 
@@ -146,6 +153,7 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Report the end of an update."""
+        control.should_log |= control.should_save  # its checkpoint lacks what it has not logged
         if not self._counts_batches:
             if not self._is_awake:
                 return
@@ -203,6 +211,8 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         """Report the end of an evaluation, and of the epoch if it is that one's."""
         if not self._is_running:
             return
+        if not self.run.in_epoch and state.global_step > self._steps_before:
+            raise self._too_many_evaluations()
         numbers = _metrics(metrics or {})
         self._evaluation |= numbers
         ours, _ = renamed(numbers, [(name, translated(name)) for name in numbers])
@@ -237,6 +247,14 @@ class Callbacks(Bridge, TrainerCallback, ExportableState):
         """End the run."""
         self._end()
 
+    def _too_many_evaluations(self) -> ConfigurationError:
+        error = ConfigurationError(
+            f"an epoch has more than {self._evaluations} evaluations; with an eval_dataset that "
+            "is a dict pass Callbacks([...], evaluations=) with the number of its items"
+        )
+        self._fail(error)
+        return error
+
     def _catch_up(self, state: TrainerState, but: int = 0) -> None:
         """Count the updates that were not reported one by one, but the latest."""
         uncounted = state.global_step - self._steps_before - self.run.progress.step - but
@@ -262,6 +280,20 @@ def _metrics(logs: Mapping[str, Any]) -> dict[str, float]:
         and name not in _NOT_METRICS
         and not name.endswith(_SPEEDS)
     }
+
+
+def _evaluates(args: TrainingArguments) -> bool:
+    return bool(getattr(args.eval_strategy, "value", args.eval_strategy) != "no")
+
+
+def _steps_per_epoch(args: TrainingArguments, loader: Any) -> int | None:
+    """Return the updates of an epoch, or None for data without a length."""
+    try:
+        batches: int = len(loader)
+    except TypeError:
+        return None
+    parts: int = args.gradient_accumulation_steps
+    return -(-batches // parts)
 
 
 def _keep_rate(optimizer: Any, schedule: Any) -> None:

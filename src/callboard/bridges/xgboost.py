@@ -15,7 +15,7 @@ __all__ = ["Callbacks"]
 
 Array = np.ndarray[Any, Any]
 
-_METRICS = 'evals=[(train, "train"), (validation, "validation")]'
+_METRICS = 'evals=[(train, "train"), (validation, "validation")], or eval_set to an estimator'
 
 
 class Callbacks(Boosting, xgb.callback.TrainingCallback):
@@ -45,6 +45,7 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
         ConfigurationError: For a list that holds something else than callbacks; before the first
             round for what surely cannot work.
         UnsupportedError: For callbacks that act by batches, and for ``BackupAndRestore``.
+        RunStateError: In a training while which another one with the same object began.
 
     Example:
         >>> import numpy as np
@@ -78,11 +79,14 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
         else:
             trainable = Folds([_Trainable(fold.bst) for fold in model.cvfolds])
         self._log = {}
-        self._begin(trainable=trainable, epochs=self._epochs, batches=False, metrics_by=_METRICS)
+        self._begin_on(
+            model, trainable=trainable, epochs=self._epochs, batches=False, metrics_by=_METRICS
+        )
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """Report the beginning of a round, or end the training."""
+        self._require_own(model)
         self._log, self._trained = evals_log, (model, model.num_boosted_rounds())
         if not self.run.stopping:
             self._guarded(self.run.begin_epoch, epoch)
@@ -90,6 +94,7 @@ class Callbacks(Boosting, xgb.callback.TrainingCallback):
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """Report the end of a round."""
+        self._require_own(model)
         self._guarded(self._end_round, _latest(evals_log))
         return False  # True would keep it from the callbacks after this one
 

@@ -12,6 +12,7 @@ from callboard._core.callback import Callback
 from callboard._core.errors import ConfigurationError, DataError, NoCheckpointError
 from callboard._core.every import Every
 from callboard._core.frameworks import revived
+from callboard._core.trainable import check_state
 from callboard.callbacks.arguments import flag, path
 from callboard.checkpoint import CheckpointStore, last
 from callboard.checkpoint.saver import Saver
@@ -103,7 +104,8 @@ class BackupAndRestore(Callback):
         return f"BackupAndRestore({self.backup_dir!r})"
 
     def check(self) -> None:
-        """Check that the folder can be written, and that no other process does."""
+        """Check that the state can be saved, and that no other process writes to the folder."""
+        check_state(self.run.trainable)
         fs.writable_file(Path(self.backup_dir) / "manifest.json")
         if not self.run.trainable.rank:
             self._store.require_free()

@@ -10,6 +10,7 @@ import numpy as np
 
 from callboard._core.checks import ConfigurationWarning
 from callboard._core.monitor import Patience, check_threshold, short, stalled
+from callboard._core.trainable import check_state
 from callboard.callbacks.arguments import flag, verbosity, whole
 from callboard.callbacks.monitor_callback import MonitorCallback
 from callboard.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
@@ -112,6 +113,7 @@ class EarlyStopping(MonitorCallback):
         super().check()
         if self.restore_best_weights:
             _ = self.run.trainable.weights  # a run without a model says so
+            check_state(self.run.trainable, weights_only=True)
         for other in self.run.callbacks:
             if (
                 isinstance(other, ReduceLROnPlateau)

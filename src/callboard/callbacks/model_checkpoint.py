@@ -13,6 +13,7 @@ from callboard._core import fs
 from callboard._core.errors import ConfigurationError
 from callboard._core.every import Every
 from callboard._core.monitor import check_threshold
+from callboard._core.trainable import check_state
 from callboard.callbacks.arguments import flag, path, verbosity
 from callboard.callbacks.checkpoint_folder import CheckpointFolder, Retention, is_folder
 from callboard.callbacks.filename import Filename
@@ -142,6 +143,8 @@ class ModelCheckpoint(MonitorCallback):
         if self.save_best_only or (self._folder and self._folder.retention.save_top_k):
             super().check()
         if self._folder is not None:
+            _ = self.run.trainable.nonfinite  # a run without a model has none, and says so
+            check_state(self.run.trainable)
             self._folder.open(self.monitor, self._watched.mode, writes=not self.run.trainable.rank)
             if self.best is None:
                 self.best = self._folder.best_value(self.monitor)

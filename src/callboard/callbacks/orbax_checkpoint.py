@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard._core import fs
 from callboard._core.monitor import check_threshold
-from callboard._core.trainable import trainable_of
+from callboard._core.trainable import check_state, trainable_of
 from callboard.callbacks.arguments import flag, path, verbosity, whole
 from callboard.callbacks.model_checkpoint import save_period
 from callboard.callbacks.monitor_callback import MonitorCallback
@@ -149,6 +149,7 @@ class OrbaxCheckpoint(MonitorCallback):
         if self.save_best_only:
             super().check()
         _ = self.run.trainable.weights  # a run without a model has none, and says so
+        check_state(self.run.trainable)
         fs.writable_file(Path(self.directory) / "checkpoint")
         if self.run.trainable.rank:
             return

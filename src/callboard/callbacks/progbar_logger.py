@@ -73,7 +73,12 @@ class ProgbarLogger(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Begin the epoch's line."""
-        self._begin(f"Epoch {epoch + 1}/{self.params['epochs']}")
+        self._begin(self._title(epoch))
+
+    def _title(self, epoch: int) -> str:
+        """Return what an epoch's line begins with; of how many, unless a host ends otherwise."""
+        of = self.params["epochs"]
+        return f"Epoch {epoch + 1}/{of}" if of else f"Epoch {epoch + 1}"
 
     def state_dict(self) -> dict[str, Any]:
         """Return how long an epoch is, where only that shows."""
@@ -85,7 +90,7 @@ class ProgbarLogger(Callback):
         self._usual_steps = state.get("steps")
         if self._run is not None and self._run.in_epoch:
             at = self.run.progress
-            self._begin(f"Epoch {at.epoch + 1}/{self.params['epochs']}", at.batch)
+            self._begin(self._title(at.epoch), at.batch)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Show the epoch's final line."""

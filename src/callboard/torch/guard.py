@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from callboard.torch.distributed import is_distributed
+from callboard.torch.kept_buffers import KeptBuffers
 
 if TYPE_CHECKING:
     from callboard.torch.model import Model
@@ -27,8 +28,8 @@ class Guard:
     Where ``step`` is given a closure, which makes the gradients inside of the step, the loss that
     it returns is looked at there.
 
-    A forward pass changes buffers too, such as the running means of a batch normalization. Steps of
-    training that call ``keep_buffers`` before it and ``settle_buffers`` after it get them back.
+    A forward pass changes buffers too, such as the running means of a batch normalization. They are
+    kept before it, in loops that are not ours by hooks, and put back if the update is rejected.
 
     Args:
         model: The model whose optimizer is watched.
@@ -39,6 +40,7 @@ class Guard:
     Attributes:
         gradients: Whether the gradients are to be looked at.
         sees_losses: Every update's loss is asked about by ``admits``.
+        buffers: The module's buffers, to be kept before a forward pass.
         on_rejected: Called when an update is rejected on the CPU, where that is known at once.
     """
 
@@ -48,8 +50,6 @@ class Guard:
         self._rejected = ""
         self._mark: torch.Tensor | None = None
         self._device = model.device
-        self._buffers = list(model.module.buffers())  # looked for once, not in every step
-        self._kept: list[torch.Tensor] = []
         self._optimizer: Any = None if model.optimizer is None else model.optimizer.wrapped
         waits = model.device.type != "cpu" if waits is None else waits
         # Whatever the program's defaults for new tensors are.
@@ -60,6 +60,7 @@ class Guard:
         # once averaged, do not.
         self._alone = not is_distributed()
         self.sees_losses = model.steps_by_itself and self._alone
+        self.buffers = KeptBuffers(model.module, follows=not model.steps_by_itself)
         on_cpu = model.device.type == "cpu" and not self._on_device
         self._look = self._look_on_cpu if on_cpu else self._look_anywhere
         self._hook: Any = None
@@ -96,25 +97,21 @@ class Guard:
         self._reject(f"loss: {value}")
         return False
 
-    def keep_buffers(self) -> None:
-        """Copy the buffers before a forward pass changes them."""
-        self._kept = [buffer.clone() for buffer in self._buffers]
-
     def settle_buffers(self) -> None:
-        """Put back what was kept if the update was rejected; after the backward pass."""
-        if self._buffers and (self._on_device or self.rejected):
-            self._put_back()
+        """Put back the buffers that were kept if the update was rejected, after its backward pass.
 
-    @torch.no_grad()
-    def _put_back(self) -> None:
-        for buffer, before in zip(self._buffers, self._kept, strict=True):
-            if self._on_device:
-                buffer.copy_(torch.where(self.mark > 0, before, buffer))
-            else:
-                buffer.copy_(before)
+        Otherwise the next forward pass begins another update.
+        """
+        if self._on_device:
+            self.buffers.put_back(where=self.mark)
+        elif self.rejected:
+            self.buffers.put_back()
+        else:
+            self.buffers.forget()
 
     def remove(self) -> None:
         """Watch no longer."""
+        self.buffers.close()
         if self._hook is not None:
             self._hook.remove()
         if self._on_device:
@@ -129,6 +126,7 @@ class Guard:
         if kwargs.get("closure") is not None:
             return args, {**kwargs, "closure": self._watched(kwargs["closure"], optimizer)}
         self._look(optimizer)
+        self.settle_buffers()
         return None
 
     def _watched(self, closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
@@ -138,6 +136,7 @@ class Guard:
                 self._look(optimizer)
             elif not self.admits(loss):
                 _drop(optimizer)
+            self.settle_buffers()
             return loss
 
         return watched

@@ -104,7 +104,7 @@ class TrainStep:
     def _train(self, batch: Batch) -> int:
         guard = self._model.trainable.active_guard
         if guard is not None:
-            guard.keep_buffers()
+            guard.buffers.keep()
         if self._autocast:
             with self._settings.autocast(self._model.device):
                 outcome = self.forward(batch)
