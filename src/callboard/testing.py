@@ -37,6 +37,13 @@ class ScriptedModel:
         weight: The weight: the current epoch from 0, or what was restored. NaN to play a failure.
         saved: Path and weight of every ``save``, in order.
         rejected: What is not finite in an update; set it to play a failure.
+
+    Example:
+        >>> from callboard.callbacks import EarlyStopping
+        >>> script = ScriptedRun([0.5, 0.3, 0.4, 0.6], monitor="val_loss")
+        >>> _ = script.play(EarlyStopping(patience=9, restore_best_weights=True))
+        >>> script.model.weight
+        1.0
     """
 
     synchronous = True

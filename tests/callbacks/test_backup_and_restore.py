@@ -8,11 +8,18 @@ import threading
 import numpy as np
 import pytest
 
-from callboard import ConfigurationError, ConfigurationWarning, DamagedCheckpointError, Run
+from callboard import (
+    ConfigurationError,
+    ConfigurationWarning,
+    DamagedCheckpointError,
+    DataError,
+    Run,
+)
 from callboard._core import randomness
 from callboard.callbacks import (
     BackupAndRestore,
     Callback,
+    CSVLogger,
     EarlyStopping,
     LambdaCallback,
     ModelCheckpoint,
@@ -117,6 +124,21 @@ def test_where_it_goes_on_is_said_and_in_the_journal(tmp_path, capsys):
     assert [d.cause for d in done.journal if d.action == "resumed"] == [said]
 
 
+def test_a_callback_put_before_another_of_its_class_does_not_get_its_state(tmp_path):
+    def best(name, monitor):
+        return ModelCheckpoint(tmp_path / name, monitor, save_best_only=True)
+
+    interrupted(
+        tmp_path / "b", [0.2, 0.5, 0.4], best("a", "loss"), CSVLogger(tmp_path / "a.csv"), until=4
+    )
+    first, second = best("c", "loss"), best("a", "loss")
+    logs = CSVLogger(tmp_path / "c.csv"), CSVLogger(tmp_path / "a.csv")
+    with pytest.warns(ConfigurationWarning, match="ModelCheckpoint was not among the callbacks"):
+        play(tmp_path / "b", [0.2, 0.5, 0.4], first, second, *logs)
+    assert (first.best, second.best) == (0.4, 0.2)
+    assert (tmp_path / "a.csv").read_text() == "epoch,loss\n0,0.2\n1,0.5\n2,0.4\n"
+
+
 def test_hooks_of_an_epoch_that_is_gone_on_with(tmp_path, recorder):
     interrupted(tmp_path / "b", save_freq=1, until=4)
     seen = recorder(["on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end"])
@@ -194,6 +216,13 @@ def test_a_busy_writer_is_waited_for_or_the_backup_skipped(tmp_path, monkeypatch
         tmp_path / "b", [0.5, 0.4], free, save_freq=1, when_busy="skip", delete_checkpoint=False
     )
     assert len(played.journal.of("skipped")) == 3
+    assert saved_steps(tmp_path / "b") == [1]
+
+
+def test_a_checkpoint_that_is_no_run_is_an_error_and_stays(tmp_path):
+    ScriptedRun([0.5]).play(ModelCheckpoint(tmp_path / "b", save_weights_only=True))
+    with pytest.raises(DataError, match=r"step-00000001 is no state of a run .* of its own"):
+        play(tmp_path / "b")
     assert saved_steps(tmp_path / "b") == [1]
 
 

@@ -76,10 +76,47 @@ def test_the_best_survives_a_restart(tmp_path):
     assert again.best == 0.1
 
 
+def test_a_worse_run_leaves_the_best_of_an_earlier_one(tmp_path):
+    play(ModelCheckpoint(tmp_path / "c", save_best_only=True), [0.5, 0.2])
+    again = ModelCheckpoint(tmp_path / "c", save_best_only=True)
+    assert [d.action for d in play(again, [0.4, 0.3]).journal] == ["skipped", "skipped"]
+    assert [c.metrics["val_loss"] for c in CheckpointStore(tmp_path / "c").checkpoints()] == [0.2]
+
+
+@pytest.mark.parametrize("options", [{"save_best_only": True}, {"save_top_k": 1}])
+@pytest.mark.parametrize("at", [2, 3])
+def test_what_is_saved_at_an_error_does_not_take_the_place_of_the_best(options, at, tmp_path):
+    def fail(epoch, logs):
+        if epoch == at:
+            raise RuntimeError
+
+    checkpoint = ModelCheckpoint(tmp_path / "c", save_on_exception=True, **options)
+    with pytest.raises(RuntimeError):
+        ScriptedRun([0.5, 0.2, 0.4, 0.3]).play(checkpoint, LambdaCallback(on_epoch_begin=fail))
+    *_, kept, newest = CheckpointStore(tmp_path / "c").checkpoints()
+    assert kept.metrics == {"val_loss": 0.2}
+    assert newest.step == at
+    assert CheckpointStore(tmp_path / "c").pointed_to("best") == kept.name
+
+
 def test_metrics_and_epoch_are_in_the_checkpoint(tmp_path):
     play(ModelCheckpoint(tmp_path / "c"), {"loss": [0.5], "val_loss": [0.25]})
     (checkpoint,) = CheckpointStore(tmp_path / "c").checkpoints()
     assert (checkpoint.epoch, checkpoint.metrics) == (1, {"loss": 0.5, "val_loss": 0.25})
+
+
+def test_the_epoch_in_which_a_loop_is_left_is_saved_too(tmp_path):
+    backup = BackupAndRestore(tmp_path / "b", delete_checkpoint=False)
+    checkpoint = ModelCheckpoint(tmp_path / "c", "loss", save_top_k=1)
+    with Run(trainable=ScriptedModel(), epochs=9, callbacks=[checkpoint, backup], verbose=0) as run:
+        for loss in (0.5, 0.3):
+            for _ in run.epochs():
+                for _ in run.train([0, 1]):
+                    run.log(loss=loss)
+                break
+    saved = CheckpointStore(tmp_path / "c").checkpoints()
+    assert [(c.step, c.epoch, c.metrics["loss"]) for c in saved] == [(4, 2, 0.3)]
+    assert steps(tmp_path / "b") == [4]
 
 
 def test_it_is_taken_when_all_callbacks_have_seen_the_epoch(tmp_path):

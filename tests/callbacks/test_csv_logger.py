@@ -167,6 +167,32 @@ def test_a_log_that_is_gone_when_a_run_goes_on_is_begun_with_its_header(tmp_path
     assert (tmp_path / "log.csv").read_text() == "epoch,acc,loss\n5,NA,1.0\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+@pytest.mark.parametrize("names", [("loss",), ("loss", "later")])
+def test_a_log_that_is_removed_meanwhile_is_begun_again_with_a_warning(names, tmp_path):
+    path = tmp_path / "runs" / "log.csv"
+    logger = CSVLogger(path)
+    logger.on_epoch_end(0, {"loss": 1.0})
+    path.unlink()
+    path.parent.rmdir()
+    with pytest.warns(RuntimeWarning, match="is gone; rows written before are missing"):
+        logger.on_epoch_end(1, dict.fromkeys(names, 0.5))
+    logger.on_epoch_end(2, {"loss": 0.25})
+    logger.close()
+    header, *found = rows(path)
+    assert sorted(header[1:]) == sorted(names)
+    assert [row[0] for row in found] == ["1", "2"]
+    assert logger.state_dict()["rows"] == 2
+
+
+def test_a_column_may_be_added_to_a_log_that_is_gone(tmp_path):
+    logger = CSVLogger(tmp_path / "log.csv")
+    with pytest.warns(RuntimeWarning, match="is gone"):
+        logger.load_state_dict({"columns": ["loss"], "rows": 5, "size": 50})
+    log(logger, [{"loss": 1.0, "later": 2.0}], first=5)
+    assert rows(tmp_path / "log.csv") == [["epoch", "loss", "later"], ["5", "1.0", "2.0"]]
+
+
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\n", b"\x89PNG\xff\xfe", b"not a log"])
 def test_appending_to_what_is_no_such_log_is_an_error_that_leaves_it_alone(tmp_path, content):
     path = tmp_path / "log.csv"

@@ -358,6 +358,19 @@ def test_a_log_that_is_not_what_it_was_is_told_and_left_alone(tmp_path, content,
     assert (path.read_bytes() if path.exists() else None) == content
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_a_log_that_is_removed_meanwhile_is_begun_again_with_a_warning(tmp_path):
+    path = tmp_path / "runs" / "log.jsonl"
+    logger = JSONLLogger(path)
+    logger.on_epoch_end(0, {"loss": 1.0})
+    path.unlink()
+    path.parent.rmdir()
+    with pytest.warns(RuntimeWarning, match="is gone; lines written before may be missing"):
+        logger.on_epoch_end(1, {"loss": 0.5})
+    logger.close()
+    assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == [1]
+
+
 def test_settling_syncs_what_was_written_since(tmp_path, monkeypatch):
     synced = []
     logger = JSONLLogger(tmp_path / "log.jsonl")

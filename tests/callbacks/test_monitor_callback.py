@@ -1,7 +1,13 @@
 import pytest
 
-from callboard import DataError, UnknownNameError
-from callboard.callbacks import MonitorCallback
+from callboard import (
+    Callback,
+    ConfigurationWarning,
+    DataError,
+    MetricNotFoundError,
+    UnknownNameError,
+)
+from callboard.callbacks import EarlyStopping, ModelCheckpoint, MonitorCallback, ReduceLROnPlateau
 from callboard.testing import ScriptedRun
 
 
@@ -58,3 +64,40 @@ def test_a_text_is_no_metric_to_watch():
 def test_an_unknown_mode_is_an_error():
     with pytest.raises(UnknownNameError):
         Cheer(mode="lowest")
+
+
+@pytest.mark.parametrize("other", [{"monitor": "loss"}, {"mode": "max"}])
+@pytest.mark.parametrize("kind", [EarlyStopping, ReduceLROnPlateau, ModelCheckpoint])
+def test_the_best_value_of_another_metric_is_not_gone_on_with(kind, other, tmp_path):
+    first = (tmp_path / "m.pt",) if kind is ModelCheckpoint else ()
+    before, now = kind(*first), kind(*first, **other)
+    ScriptedRun([0.5, 0.6], learning_rate=0.1).play(before)
+    with pytest.warns(ConfigurationWarning, match=r"monitored 'val_loss' \(min\).* begins anew"):
+        now.load_state_dict(before.state_dict())
+    assert now.best is None
+    assert getattr(now, "wait", 0) == 0
+
+
+def test_the_direction_that_was_found_is_the_one_of_auto():
+    before, now = EarlyStopping("val_accuracy"), EarlyStopping("val_accuracy")
+    ScriptedRun({"val_accuracy": [0.5, 0.4]}).play(before)
+    now.load_state_dict(before.state_dict())
+    assert (now.best, now.wait) == (0.5, 1)
+
+
+class NowAndThen(Callback):
+    order = -10
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["f1"] = epoch / 10 if epoch % 2 else None
+
+
+def test_a_metric_that_a_callback_says_it_adds_may_come_later():
+    class Promising(NowAndThen):
+        adds = ("f1",)
+
+    stopping = EarlyStopping("f1", mode="max", patience=9)
+    ScriptedRun([1] * 4).play(Promising(), stopping)
+    assert (stopping.best, stopping.wait) == (0.3, 0)
+    with pytest.raises(MetricNotFoundError, match=r"Logged: val_loss\. .*`adds = \('f1',\)`"):
+        ScriptedRun([1] * 4).play(NowAndThen(), EarlyStopping("f1", mode="max"))

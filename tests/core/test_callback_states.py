@@ -29,6 +29,12 @@ class Plain(Callback):
         self.table = np.zeros(2)
 
 
+class Named(Callback):
+    def __init__(self, filename, amount):
+        self.filename, self.amount = filename, amount
+        self.count = 0
+
+
 class Foreign:
     """No class of ours."""
 
@@ -45,6 +51,36 @@ def test_states_go_by_the_name_of_the_class_and_a_number():
     fresh = [Own(), Plain(), Own()]
     CallbackStates(fresh).load_state_dict(states.state_dict())
     assert [fresh[0].value, fresh[2].value] == [1, 2]
+
+
+def test_of_several_each_gets_the_state_of_the_one_that_had_its_arguments():
+    before = CallbackStates([Named("a", 1), Named("b", 2)])
+    before._named["Named"].count, before._named["Named-2"].count = 10, 20
+    fresh = [Named("c", 3), Named("b", 4), Named("a", 1)]
+    with pytest.warns(ConfigurationWarning, match="Named was not among the callbacks before"):
+        CallbackStates(fresh).load_state_dict(before.state_dict(), before.arguments)
+    assert [callback.count for callback in fresh] == [0, 20, 10]
+    one = [Named("b", 2)]
+    with pytest.warns(ConfigurationWarning, match="Named was among the callbacks before"):
+        CallbackStates(one).load_state_dict(before.state_dict(), before.arguments)
+    assert one[0].count == 20
+
+
+def test_the_only_one_of_a_class_goes_on_with_other_arguments():
+    before = CallbackStates([Named("a", 1)])
+    before._named["Named"].count = 10
+    fresh = Named("b", 2)
+    CallbackStates([fresh]).load_state_dict(before.state_dict(), before.arguments)
+    assert fresh.count == 10
+
+
+def test_the_name_of_a_class_may_look_like_one_with_a_number():
+    odd = type("Odd-2", (Named,), {})
+    before = CallbackStates([odd("a", 1), odd("b", 1)])
+    fresh = [odd("a", 1), odd("b", 1)]
+    before._named["Odd-2-2"].count = 5
+    CallbackStates(fresh).load_state_dict(before.state_dict(), before.arguments)
+    assert [callback.count for callback in fresh] == [0, 5]
 
 
 def test_what_has_changed_of_a_plain_callback_is_saved_and_nothing_else():

@@ -326,6 +326,16 @@ def test_names_are_those_of_all_there_is_in_order(tmp_path):
 
 
 @UNIX
+def test_a_folder_that_is_a_link_to_nothing_is_an_error_that_says_so(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "scratch")
+    for attempt in (fs.writable_file, fs.append, fs.create):
+        with pytest.raises(
+            FileNotFoundError, match=r"is a link to '.*scratch', which is not there"
+        ):
+            attempt(tmp_path / "link" / "runs" / "file")
+
+
+@UNIX
 def test_a_link_is_no_folder_and_its_size_is_its_own(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "large").write_bytes(bytes(5000))

@@ -119,6 +119,24 @@ class TestFlushing:
         writer.add_scalar("loss", 0.5, 2)
         assert steps(writer.path, events) == [0, 1]
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+    @pytest.mark.parametrize("flushed", [True, False])
+    def test_after_it_was_removed_another_one_is_begun(self, flushed, open_writer, events):
+        writer = wrote(open_writer())
+        if flushed:
+            writer.flush()
+        first = writer.path
+        first.unlink()
+        first.parent.rmdir()
+        writer.add_scalar("loss", 0.5, 1)
+        with pytest.warns(RuntimeWarning, match=f"{first.name}' was removed while it was written"):
+            writer.flush()
+        assert steps(writer.path, events) == ([1] if flushed else [0, 1])
+        assert events(writer.path)[0].file_version
+        assert sum(bool(event.file_version) for event in events(writer.path)) == 1
+        assert writer.path.stat().st_size == writer.offset
+        assert writer.path.name > first.name
+
     def test_sync_flushes_and_syncs_the_file(self, open_writer, events, monkeypatch):
         synced = []
         monkeypatch.setattr(fs, "sync", lambda file: synced.append(os.fstat(file.fileno()).st_size))

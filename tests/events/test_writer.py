@@ -1,5 +1,6 @@
 import math
 import os
+import sys
 import threading
 import warnings
 
@@ -211,6 +212,13 @@ def test_a_directory_may_be_a_string_and_is_made(tmp_path):
     with EventWriter(os.fspath(tmp_path / "a" / "b")) as writer:
         writer.add_scalar("loss", 0.5, 0)
     assert writer.path.parent == tmp_path / "a" / "b"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_directory_that_is_a_link_to_nothing_is_an_error_that_names_it(open_writer, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "scratch")
+    with pytest.raises(FileNotFoundError, match=r"is a link to .*scratch', which is not there"):
+        open_writer(tmp_path / "link").add_scalar("loss", 1.0, 0)
 
 
 def test_a_file_in_the_place_of_the_directory_is_an_error_that_names_it(tmp_path):

@@ -1,10 +1,12 @@
 """Damaged and hostile files: detected or refused, whatever was done to them."""
 
 import copy
+import errno
 import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import stat
 import subprocess
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 
 from callboard import DamagedCheckpointError, FileFormatError, NoCheckpointError
+from callboard._core.fs import Disk
 from callboard.checkpoint import CheckpointStore, last
 from callboard.checkpoint.dtypes import stand_in
 from callboard.checkpoint.manifest import digest_of
@@ -287,6 +290,37 @@ def test_a_file_that_is_gone_or_too_much_is_told(store):
     ]
 
 
+class Unreadable(Disk):
+    """Files of a kind cannot be read for a while."""
+
+    def __init__(self, file, number):
+        self.file, self.number = file, number
+
+    def open(self, path):
+        if path.name == self.file and path.parent.name == NEWEST:
+            raise OSError(self.number, os.strerror(self.number), str(path))
+        return super().open(path)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "state.json", "weights.safetensors"])
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EACCES, errno.ESTALE, errno.ENOMEM])
+def test_what_cannot_be_read_for_now_is_not_taken_for_damaged(store, error, file):
+    before = sorted(path.name for path in store.directory.iterdir())
+    with pytest.raises(OSError, match=re.escape(os.strerror(error))):
+        CheckpointStore(store.directory, disk=Unreadable(file, error)).load()
+    assert sorted(path.name for path in store.directory.iterdir()) == before
+    with pytest.warns(RuntimeWarning, match=r"set aside.* step-00000001 is used instead"):
+        CheckpointStore(store.directory, disk=Unreadable(file, errno.EIO)).load()
+
+
+def test_a_checkpoint_of_a_later_version_is_an_error_and_stays(store):
+    forge(store, lambda content: content["summary"].update(format=2))
+    with pytest.raises(FileFormatError, match=r"has format 2, and this version .* later version"):
+        store.load()
+    assert (store.directory / NEWEST).is_dir()
+    assert store.load("step-00000001") is not None
+
+
 # ---- files that were made to do harm -------------------------------------------------------------
 
 
@@ -307,7 +341,7 @@ def tensor(content, name="f4"):
 
 
 FORGERIES = {
-    "format of the future": lambda c: c["summary"].update(format=2),
+    "format of the past": lambda c: c["summary"].update(format=0),
     "a size beyond memory": lambda c: c["files"]["state.json"].update(size=2**60),
     "a negative size": lambda c: c["files"]["state.json"].update(size=-1),
     "a negative offset": lambda c: tensor(c).update(bytes=[-8, 192]),

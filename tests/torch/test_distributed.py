@@ -69,9 +69,9 @@ torch.distributed.destroy_process_group()
 """
 
 
-def train_on_two(folder, kind):
+def train_on_two(folder, kind, text=SCRIPT):
     script = folder / "train.py"
-    script.write_text(SCRIPT)
+    script.write_text(text)
     started = [
         subprocess.Popen(
             [sys.executable, str(script), str(rank), str(folder), kind],
@@ -119,6 +119,54 @@ def test_a_loss_that_is_nan_in_one_process_stops_both_before_their_weights_chang
     assert all(torch.isfinite(torch.tensor(w)).all() for w in first["weights"])
     assert "invalid" in first["reason"]
     assert "invalid" in second["reason"]
+
+
+RESUMING = """
+import sys, warnings
+from pathlib import Path
+warnings.simplefilter("error")
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from callboard import DataError, Run, callbacks
+
+rank, folder, kind = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+torch.set_num_threads(1)
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+)
+
+def train(epochs):
+    net = DistributedDataParallel(torch.nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    backups = folder / ("b" if kind == "shared" else f"b{rank}")
+    backup = callbacks.BackupAndRestore(backups, delete_checkpoint=False)
+    with Run(net, optimizer, epochs=epochs, callbacks=[backup], verbose=0) as run:
+        for _ in run.epochs():
+            for x in run.train([torch.ones(2, 3)]):
+                loss = net(x).square().mean()
+                loss.backward()
+                optimizer.step()
+                run.log(loss=loss)
+    return run
+
+train(1)
+try:
+    told = str(train(2).progress.step)
+except DataError as error:
+    told = str(error)
+(folder / f"told{rank}.json").write_text('"' + told + '"')
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("kind", ["shared", "apart"])
+def test_a_backup_that_one_process_does_not_see_is_an_error_in_all(tmp_path, kind):
+    told, _ = train_on_two(tmp_path, kind, RESUMING)
+    if kind == "shared":
+        assert told == ["2", "2"]
+    else:
+        assert "finds a backup of step 1, and others that train with it do not" in told[0]
+        assert "finds no backup" in told[1]
 
 
 def test_alone_nothing_is_reduced():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
@@ -54,8 +55,9 @@ class Callback:
             which others monitor, and its place in the list does not matter.
         writes_only: It writes or shows and decides nothing: where several processes train together,
             only the first one's is called.
-        adds: Names that this callback adds to the logs. None says that it may add any: a monitor
-            that is not known then is not an error before the first epoch has shown.
+        adds: Names that this callback adds to the logs, always or at times. None says that it may
+            add any: a monitor that is not known then is not an error before the first epoch has
+            shown.
         wakes_at_s: The time by ``time.perf_counter()`` before which its hooks at the end of a batch
             have nothing to do; a run may leave them out until then. Infinity: until the run is told
             of something bad. None: call them always.
@@ -321,6 +323,8 @@ ALIASES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_b
 
 def _plain(value: object) -> Any:
     """Return a value that may be kept without keeping more alive; Ellipsis for others."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     return value if value is None or isinstance(value, bool | int | float | str) else ...
 
 

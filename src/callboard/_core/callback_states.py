@@ -25,13 +25,18 @@ _FOUND_OUT = {"monitor_op": "_set_monitor_op"}
 class CallbackStates:
     """Saves and restores callbacks by names that stay the same when the program is started again.
 
-    A callback's name is that of its class, with a number if the list has several. One that has no
-    ``state_dict`` of its own, as callbacks written for Keras, is taken to be described by its
-    attributes: those are saved that have changed since the run began and are plain values (numbers,
-    texts, arrays, containers of them).
+    A callback's name is that of its class, with a number if the list has several; of these each
+    gets the state of the one whose arguments were most like its own.
+
+    One that has no ``state_dict`` of its own, as callbacks written for Keras, is taken to be
+    described by its attributes: those are saved that have changed since the run began and are plain
+    values (numbers, texts, arrays, containers of them).
 
     Args:
         callbacks: The callbacks of a run that is about to begin.
+
+    Attributes:
+        arguments: What each was made with, by name.
     """
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
@@ -42,6 +47,10 @@ class CallbackStates:
             if not _has_state_dict(callback)
         }
         self._warned: set[tuple[str, str]] = set()
+        self.arguments = {
+            name: callback.settings() if isinstance(callback, Callback) else {}
+            for name, callback in self._named.items()
+        }
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Return the state of each callback by name."""
@@ -52,17 +61,28 @@ class CallbackStates:
             for name, callback in self._named.items()
         }
 
-    def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Continue from ``state_dict()``; callbacks that were not there then begin anew."""
+    def load_state_dict(
+        self,
+        state: Mapping[str, Mapping[str, Any]],
+        arguments: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Continue from ``state_dict()``; callbacks that were not there then begin anew.
+
+        Args:
+            state: The states by name.
+            arguments: What ``arguments`` was then; without it the order of the list decides which
+                of several of one class is which.
+        """
+        before = _matched(state.keys(), arguments or {}, self.arguments)
         for name, callback in self._named.items():
-            if name not in state:
+            if name not in before:
                 if state and not getattr(callback, "writes_only", False):
                     _warn(f"{name} was not among the callbacks before, so it begins anew")
             elif _has_state_dict(callback):
-                callback.load_state_dict(state[name])
+                callback.load_state_dict(state[before[name]])
             else:
-                _restore(callback, state[name])
-        for name in sorted(state.keys() - self._named.keys()):
+                _restore(callback, state[before[name]])
+        for name in sorted(state.keys() - set(before.values())):
             if state[name]:
                 _warn(f"{name} was among the callbacks before and is not now; its state is left")
 
@@ -97,6 +117,38 @@ def _named(callbacks: Iterable[Any]) -> dict[str, Any]:
         counts[kind] += 1
         named[kind if counts[kind] == 1 else f"{kind}-{counts[kind]}"] = callback
     return named
+
+
+def _matched(
+    saved: Iterable[str],
+    arguments: Mapping[str, Mapping[str, Any]],
+    now: Mapping[str, Mapping[str, Any]],
+) -> dict[str, str]:
+    """Return the saved name of each callback: of one class, and with arguments most like its own.
+
+    Example:
+        >>> then, now = {"Log": {"to": "a"}}, {"Log": {"to": "b"}, "Log-2": {"to": "a"}}
+        >>> _matched(then, then, now)
+        {'Log-2': 'Log'}
+    """
+    pairs = [(name, old) for name in now for old in saved if _parts(name)[0] == _parts(old)[0]]
+
+    def unlikeness(pair: tuple[str, str]) -> tuple[int, int, int]:
+        name, old = pair
+        alike = now[name].items() & arguments.get(old, {}).items()
+        return -len(alike), _parts(old)[1], _parts(name)[1]
+
+    matched: dict[str, str] = {}
+    for name, old in sorted(pairs, key=unlikeness):
+        if name not in matched and old not in matched.values():
+            matched[name] = old
+    return matched
+
+
+def _parts(name: str) -> tuple[str, int]:
+    """Return the class and the number of a callback's name."""
+    kind, _, number = name.rpartition("-")
+    return (kind, int(number)) if kind and number.isdecimal() else (name, 1)
 
 
 def _has_state_dict(callback: object) -> bool:

@@ -12,6 +12,7 @@ from callboard._core.checks import ConfigurationWarning
 from callboard._core.configuration import Configuration
 from callboard._core.environment import environment
 from callboard._core.errors import ConfigurationError, DataError
+from callboard._core.logs import Logs
 from callboard._core.randomness import random_states, restore_random_states
 from callboard._core.stateful import restore_state, state_of
 from callboard._core.stream import Stream, stream_of
@@ -140,6 +141,7 @@ class Cut:
                 "stream": self._of_stream(),
                 "environment": environment(),
                 "configuration": self._configuration.as_dict() if self._configuration else {},
+                "arguments": self._callbacks.arguments,
             },
             **(self._before_validation or self._generators()),
             **run.trainable.state_dict(),
@@ -159,6 +161,7 @@ class Cut:
             "elapsed_s": self.elapsed_s,
             "journal": run.journal.state_dict(),
             "callbacks": self._callbacks.state_dict(),
+            "arguments": self._callbacks.arguments,
         }
 
     def load_state_beside_a_host(self, state: Mapping[str, Any]) -> None:
@@ -171,7 +174,7 @@ class Cut:
         self._earlier_s = state["elapsed_s"]
         if state["stop_reason"]:
             run.stop(state["stop_reason"])
-        self._callbacks.load_state_dict(state["callbacks"])
+        self._callbacks.load_state_dict(state["callbacks"], state.get("arguments"))
 
     def _settle(self) -> None:
         """Have made durable what the states of callbacks refer to."""
@@ -192,7 +195,12 @@ class Cut:
         return {"taken": taken, "of": self._stream.state_dict(taken)}
 
     def found(self) -> tuple[Callback, Mapping[str, Any]] | None:
-        """Return the saved run to go on with, and the callback that has it."""
+        """Return the saved run to go on with, and the callback that has it.
+
+        Raises:
+            ConfigurationError: If several callbacks have one.
+            DataError: If the processes that train together do not find the same.
+        """
         found = []
         for callback in self._run.callbacks:
             saved_run = getattr(callback, "saved_run", None)
@@ -202,7 +210,19 @@ class Cut:
         if len(found) > 1:
             names = " and ".join(repr(callback) for callback, _ in found)
             raise ConfigurationError(f"{names} both have a run to go on with; use one of them")
+        if self._run.saves:
+            self._check_alike(found[0][1]["run"]["progress"]["step"] if found else -1)
         return found[0] if found else None
+
+    def _check_alike(self, step: int) -> None:
+        """Compare with the other processes where the run goes on: by the mean, which all know."""
+        mean = self._run.trainable.reduced(Logs({"step": float(step)}))["step"]
+        if mean != step:
+            what = "no backup" if step < 0 else f"a backup of step {step}"
+            raise DataError(
+                f"this process finds {what}, and others that train with it do not; the folder of "
+                "the backups has to be one that all of them see, such as on a shared file system"
+            )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state_dict()``.
@@ -231,7 +251,9 @@ class Cut:
         if own["stop_reason"]:
             run.stop(own["stop_reason"])
         kept = {name for name in names if name.startswith(_CALLBACK)}
-        self._callbacks.load_state_dict({n.removeprefix(_CALLBACK): state[n] for n in kept})
+        self._callbacks.load_state_dict(
+            {name.removeprefix(_CALLBACK): state[name] for name in kept}, own.get("arguments")
+        )
         self._random = dict(state["random"])
         restore_random_states(self._random)
         if not self.resumes_epoch:

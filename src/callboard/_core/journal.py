@@ -19,6 +19,14 @@ class Decision:
         epoch: The epoch it was taken in, from 0.
         step: Training steps done in the whole run by then.
         cause: The reason, as a sentence.
+
+    Example:
+        >>> from callboard.callbacks import EarlyStopping
+        >>> from callboard.testing import ScriptedRun
+        >>> script = ScriptedRun([0.5, 0.6], monitor="val_loss")
+        >>> (decision,) = script.play(EarlyStopping(patience=1)).journal
+        >>> decision.action, decision.epoch, decision.cause
+        ('stopped', 1, 'val_loss did not improve on 0.5 for 1 epochs')
     """
 
     callback: str

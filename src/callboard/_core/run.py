@@ -198,7 +198,7 @@ class Run(RunStatus):
                 self._passes.close()
                 if self.in_epoch:  # the user's loop was left by break
                     self.stop_reason = self.stop_reason or "the loop was left"
-                    self._end_epoch()
+                    self._leave_epoch()
                 self.callbacks.on_train_end(self.logs)
             if error is None:
                 self.boundary.answer()
@@ -212,7 +212,7 @@ class Run(RunStatus):
         """Yield the epochs still to do, from 0; ends early when a callback asked to stop."""
         self._require_begun("epochs")
         if self.in_epoch and not self._cut.resumes_epoch:  # an earlier loop was left by break
-            self._end_epoch()
+            self._leave_epoch()
         while self._cut.resumes_epoch or (self.next_epoch < self.epoch_count and not self.stopping):
             if self._cut.resumes_epoch:  # its beginning was before the run was interrupted
                 self._cut.resumes_epoch = False

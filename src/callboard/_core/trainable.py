@@ -62,6 +62,14 @@ class Trainable(Protocol):
 
     Attributes:
         model: What callbacks receive as ``self.model``.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Linear(2, 1)
+        >>> trainable = trainable_of(net, torch.optim.SGD(net.parameters(), lr=0.1))
+        >>> trainable.learning_rate /= 2
+        >>> trainable.learning_rate, sorted(trainable.weights())
+        (0.05, ['bias', 'weight'])
     """
 
     model: Any

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from callboard._core import fs
 from callboard._core.callback import Callback
-from callboard._core.errors import ConfigurationError, NoCheckpointError
+from callboard._core.errors import ConfigurationError, DataError, NoCheckpointError
 from callboard._core.every import Every
 from callboard._core.frameworks import revived
 from callboard._core.trainable import check_state
@@ -49,7 +49,7 @@ class BackupAndRestore(Callback):
 
     Raises:
         ConfigurationError: For an impossible ``save_freq`` or ``when_busy``.
-        DataError: If the backup is of another model, optimizer or data.
+        DataError: If the backup is of another model, optimizer or data, or of no run.
         DamagedCheckpointError: If all backups are damaged; they are left as they are.
         OSError: If a backup cannot be written; the one before is still there.
 
@@ -96,7 +96,6 @@ class BackupAndRestore(Callback):
         self.when_busy = when_busy
         self._store = CheckpointStore(backup_dir, keep=[last(2 if double_checkpoint else 1)])
         self._every = _period(save_freq)
-        self._restored = ""
         if self._every is not None and self._every.unit != "epoch":
             # Set here, not defined in the class: so that saving by epochs costs nothing per batch.
             self.on_train_batch_end = self._save_by_batches  # type: ignore[method-assign] # as said
@@ -121,9 +120,12 @@ class BackupAndRestore(Callback):
             checkpoint, state = self._store.load_newest(revived=revived)
         except NoCheckpointError:
             return None
-        self._restored = checkpoint.name
-        found: Mapping[str, Any] = state
-        return found
+        if not isinstance(state, dict) or "run" not in state:
+            raise DataError(
+                f"{self._store.path(checkpoint)} is no state of a run that could be gone on with; "
+                "give BackupAndRestore a folder of its own"
+            )
+        return state
 
     def resumed(self) -> None:
         """Say where the run goes on, or that it had ended."""

@@ -43,11 +43,11 @@ class Retention(NamedTuple):
             else:
                 whole(value, name)
 
-    def rules(self, monitor: str, mode: Mode) -> list[Rule]:
-        """Return the rules of a store."""
+    def rules(self, monitor: str, mode: Mode, *, best_only: bool) -> list[Rule]:
+        """Return the rules of a store; the best stays where only the best are saved."""
         rules: list[Rule] = []
-        if self.save_top_k:
-            rules.append(best(self.save_top_k, monitor, mode))
+        if self.save_top_k or best_only:
+            rules.append(best(self.save_top_k or 1, monitor, mode))
         if self.keep_last or self == Retention():
             rules.append(last(self.keep_last or 1))
         if self.every_n_epochs:
@@ -75,11 +75,15 @@ class CheckpointFolder:
         path: The folder.
         retention: Which checkpoints to keep.
         weights_only: Save the weights alone, not the state of the run.
+        best_only: Save only what is better than what is there.
     """
 
-    def __init__(self, path: str, retention: Retention, *, weights_only: bool) -> None:
+    def __init__(
+        self, path: str, retention: Retention, *, weights_only: bool, best_only: bool
+    ) -> None:
         retention.check()
         self.retention = retention
+        self._best_only = best_only
         self._path = Path(path)
         self._store = CheckpointStore(self._path)
         self._periods = retention.periods()
@@ -95,7 +99,11 @@ class CheckpointFolder:
         fs.writable_file(self._path / "manifest.json")
         if writes:
             self._store.require_free()
-        self._store.keep = tuple(self.retention.rules(monitor, mode))
+        self._store.keep = tuple(self.rules(monitor, mode))
+
+    def rules(self, monitor: str, mode: Mode) -> list[Rule]:
+        """Return which to keep, by a metric and its direction."""
+        return self.retention.rules(monitor, mode, best_only=self._best_only)
 
     def best_value(self, monitor: str) -> float | None:
         """Return the metric of the best checkpoint of earlier runs, None if there is none."""

@@ -90,6 +90,9 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Add the epoch's row."""
+        if self._file is not None and fs.is_removed(self._file.fileno()):
+            self.close()
+            self._lose_rows()
         values = {name: _cell(value) for name, value in (logs or {}).items()}
         added = sorted(name for name in values if name not in (self._columns or ()))
         if added or self._columns is None:
@@ -153,6 +156,8 @@ class CSVLogger(Callback):
                 file.write(self._line(row + [_MISSING] * (1 + len(self._columns) - len(row))))
 
     def _rows(self) -> list[list[str]]:
+        if not self._path.exists():
+            return []
         with self._path.open(newline="", encoding="utf-8") as file:
             return [row for row in csv.reader(file, delimiter=self.separator) if row][1:]
 
@@ -182,7 +187,7 @@ class CSVLogger(Callback):
 
     def _cut_back(self, columns: list[str], rows: int, size: int) -> None:
         if not self._path.exists():
-            return self._warn_of_loss("is gone")
+            return self._lose_rows()
         there = self._existing_columns()
         if there is None or there[: len(columns)] != columns:
             return self._warn_of_loss(f"has other columns, {there}")
@@ -195,6 +200,10 @@ class CSVLogger(Callback):
         if len(kept) < rows:
             self._warn_of_loss(f"has {len(kept)} rows instead of {rows}")
         return None
+
+    def _lose_rows(self) -> None:
+        self._rows_written = 0
+        self._warn_of_loss("is gone")
 
     def _warn_of_loss(self, what: str) -> None:
         warnings.warn(

@@ -191,6 +191,8 @@ class EarlyStopping(MonitorCallback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()``."""
         super().load_state_dict(state)
+        if not self._is_of_this_metric(state):
+            return
         self.wait = state["wait"]
         self.best_epoch = state["best_epoch"]
         weights = state["best_weights"]

@@ -133,6 +133,10 @@ class JSONLLogger(Callback):
         if not self._begun:
             with fs.replacing(self._path):
                 self._begun = True
+        if self._file is not None and fs.is_removed(self._file.fileno()):
+            self._file.close()
+            self._file = None
+            self._warn_of_loss("is gone")
         if self._file is None:
             self._file = fs.append(self._path)
             _end_last_line(self._file)

@@ -35,8 +35,8 @@ class ModelCheckpoint(MonitorCallback):
     A path without a suffix is a folder of verified checkpoints, each with the state of the whole
     run: a :class:`callboard.checkpoint.CheckpointStore`. They are written in the background, and
     ``save_top_k``, ``keep_last`` and ``every_...`` say which to keep; without any of them the
-    newest one is kept. ``callboard checkpoints list FOLDER`` shows them, ``Model.load_weights``
-    loads one, or the best of the folder.
+    newest one is kept, and with ``save_best_only`` the best. ``callboard checkpoints list FOLDER``
+    shows them, ``Model.load_weights`` loads one, or the best of the folder.
 
     Args:
         filepath: Where to save. Its suffix says the format: ``.weights.h5``, ``.safetensors``
@@ -61,8 +61,8 @@ class ModelCheckpoint(MonitorCallback):
             in the middle of a step, weights may be those of half a step.
 
     Attributes:
-        best: The best value so far. It is kept from one run of this object to the next, so that a
-            worse model never replaces a better one.
+        best: The best value so far. It is kept from one run of this object to the next, and that of
+            a folder is found there again, so that a worse model never replaces a better one.
 
     Raises:
         ConfigurationError: For a suffix that the model cannot be saved under, an impossible
@@ -108,7 +108,10 @@ class ModelCheckpoint(MonitorCallback):
         self._folder: CheckpointFolder | None = None
         if is_folder(self.filepath):
             self._folder = CheckpointFolder(
-                self.filepath, retention, weights_only=save_weights_only
+                self.filepath,
+                retention,
+                weights_only=save_weights_only,
+                best_only=flag(save_best_only, "save_best_only"),
             )
             if save_on_exception:
                 self.on_interrupt = self._save_at_interruption  # type: ignore[method-assign] # only then

@@ -19,7 +19,10 @@ __all__ = ["MonitorCallback"]
 
 _NO_VALIDATION = "no validation data was given; pass "
 _TO_FIT = "validation_data= or validation_split= to fit"
-_ADDED_LATER = "If a callback of yours adds it, give its class `order = -10`"
+_ADDED_LATER = (
+    "If a callback of yours adds it, give its class `order = -10`, and `adds = ({!r},)` if it does "
+    "not in every epoch"
+)
 
 
 class MonitorCallback(Callback):
@@ -133,7 +136,7 @@ class MonitorCallback(Callback):
         return value is not None and self._watched.update(value)
 
     def _explain_absence(self, logs: Mapping[str, Any]) -> None:
-        if self._seen:
+        if self._seen or self._is_promised():
             return
         if self.run.validation is False and self.monitor.startswith("val_"):
             raise MetricNotFoundError(self.monitor, logs, self._no_validation())
@@ -148,8 +151,13 @@ class MonitorCallback(Callback):
                 )
             return
         host = "" if logs else self.run.metrics_by
-        hint = f"nothing is evaluated; pass {host}" if host else _ADDED_LATER
-        raise MetricNotFoundError(self.monitor, logs, hint)
+        hint = f"nothing is evaluated; pass {host}" if host else _ADDED_LATER.format(self.monitor)
+        there = [name for name, value in logs.items() if value is not None]
+        raise MetricNotFoundError(self.monitor, there, hint)
+
+    def _is_promised(self) -> bool:
+        """Say whether a callback has declared that it adds the metric, in whichever epochs."""
+        return any(self.monitor in (getattr(c, "adds", None) or ()) for c in self.run.callbacks)
 
     def _no_validation(self) -> str:
         return _NO_VALIDATION + (self.run.metrics_by or _TO_FIT)
@@ -160,11 +168,29 @@ class MonitorCallback(Callback):
         self._seen = self._warned = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value so far."""
-        return {"best": self.best, "seen": self._seen}
+        """Return the best value so far, and what it is of."""
+        return {
+            "best": self.best,
+            "seen": self._seen,
+            "monitor": self.monitor,
+            "mode": self._watched.mode,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
+        """Continue from ``state_dict()``; not with the best value of another metric."""
         super().load_state_dict(state)
-        self.best = state["best"]
-        self._seen = state["seen"]
+        if self._is_of_this_metric(state):
+            self.best = state["best"]
+            self._seen = state["seen"]
+            return
+        warnings.warn(
+            f"{type(self).__name__} monitored {state['monitor']!r} ({state['mode']}) before, and "
+            f"monitors {self.monitor!r} ({self.mode}) now, so it begins anew",
+            ConfigurationWarning,
+            stacklevel=2,
+        )
+
+    def _is_of_this_metric(self, state: Mapping[str, Any]) -> bool:
+        """Say whether a state is of the metric that is watched now, and of its direction."""
+        monitor, mode = state.get("monitor", self.monitor), state.get("mode", self.mode)
+        return monitor == self.monitor and self.mode in ("auto", mode)

@@ -38,7 +38,7 @@ class ProgbarLogger(Callback):
     Example:
         >>> from callboard.testing import ScriptedRun
         >>> _ = ScriptedRun([0.5], monitor="loss", verbose=2).play()  # doctest: +ELLIPSIS
-        Epoch 1/1 - 1/1 - 0s - ...us/step - loss: 0.5000
+        Epoch 1/1 - 1/1 - 0s - ...s/step - loss: 0.5000
 
     Source: Keras 3.15 ``ProgbarLogger`` and ``Progbar``; ``style`` is ours.
     """

@@ -154,5 +154,7 @@ class ReduceLROnPlateau(MonitorCallback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()``."""
         super().load_state_dict(state)
+        if not self._is_of_this_metric(state):
+            return
         self._patience.waited = state["wait"]
         self.cooldown_counter = state["cooldown_counter"]

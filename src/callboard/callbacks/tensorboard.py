@@ -13,23 +13,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 from callboard._core import fs
 from callboard._core.callback import Callback
 from callboard._core.errors import ConfigurationError, UnsupportedError
-from callboard._core.inspection import inspection_of
 from callboard._core.logs import plain
 from callboard.callbacks.batch_profile import BatchProfile, batches_to_profile
 from callboard.callbacks.embedding_files import EmbeddingFiles
 from callboard.callbacks.event_files import EventFiles
 from callboard.callbacks.layer_records import LayerRecords
 from callboard.callbacks.layer_selection import LayerSelection
-from callboard.callbacks.run_texts import (
-    configuration_text,
-    journal_text,
-    model_text,
-    program_text,
-)
+from callboard.callbacks.run_records import RunRecords
 from callboard.callbacks.step_speed import StepSpeed
 from callboard.callbacks.update_freq import batches_between
 from callboard.events.hparams import session_start_value
-from callboard.events.layouts import Layout, layout_value
+from callboard.events.layouts import Layout
 
 if TYPE_CHECKING:
     from callboard._core.logs import Logs
@@ -160,10 +154,11 @@ class TensorBoard(Callback):
         self.custom_scalars = custom_scalars
         if self.hparams is not None:
             session_start_value(self.hparams, 0.0)  # reports what is none now
-        if not isinstance(custom_scalars, bool):
-            layout_value(custom_scalars)
         self._folder = Path(log_dir)
         self._files = EventFiles(self._folder, self._start)
+        self._records = RunRecords(
+            graph=write_graph, text=text, layout=custom_scalars, skip=self._note
+        )
         chosen = LayerSelection(layers)
         self._layers = LayerRecords(chosen, write_images, activations, gradients, self._skip)
         self._embeddings = EmbeddingFiles(self._folder, embeddings_metadata)
@@ -173,8 +168,7 @@ class TensorBoard(Callback):
         self._epoch_speed, self._batch_speed = StepSpeed(), StepSpeed()
         self._began_at: tuple[int, int] | None = None  # epoch and step
         self._failed = False
-        self._next_step = self._steps_before = self._journaled = 0
-        self._once: set[str] = set()  # what is written once in a run, and has been
+        self._next_step = self._steps_before = 0
         self._skipped: set[str] = set()
         self._message = ""
         # Set here, not defined in the class: so that epochs alone cost nothing per batch.
@@ -186,8 +180,7 @@ class TensorBoard(Callback):
     def reset(self) -> None:
         """Begin a run of its own."""
         self._files.reset()
-        self._once.clear()
-        self._journaled = 0
+        self._records.reset()
         if self._profile:
             self._profile.reset()
 
@@ -228,15 +221,9 @@ class TensorBoard(Callback):
             self._embeddings.write(self.run, self._folder / "train")
         numbers = _numbers(logs)
         self._write_metrics(epoch, numbers)
-        if self.write_graph:
-            self._do_once("graph", self._write_graph)
-        if self.custom_scalars:
-            self._do_once("custom_scalars", lambda: self._write_layout(numbers))
         if self.histogram_freq and epoch % self.histogram_freq == 0:
             self._layers.write(self._files.writer("train"), self.run, epoch)
-        if self.text:
-            self._do_once("text", self._write_texts)
-            self._write_journal(epoch)
+        self._records.write(self._files.writer("train"), self.run, epoch, numbers)
         self._files.flush()
         self._print_message()
 
@@ -258,7 +245,8 @@ class TensorBoard(Callback):
                 self._report_profile(now=True)
                 self._print_message()
             if self.text and self._began_at is not None:
-                self._write_journal(self.run.progress.epoch)
+                writer = self._files.writer("train")
+                self._records.write_journal(writer, self.run, self.run.progress.epoch)
         finally:
             failed, self._failed = self._failed, False
             self._began_at = None
@@ -295,8 +283,7 @@ class TensorBoard(Callback):
             **self._files.state_dict(),
             "next_step": self._next_step,
             "steps_before": self._steps_before,
-            "journaled": self._journaled,
-            "once": sorted(self._once),
+            **self._records.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -305,8 +292,7 @@ class TensorBoard(Callback):
         self._files.load_state_dict(state)
         self._next_step = state["next_step"]
         self._steps_before = state.get("steps_before", 0)
-        self._journaled = state.get("journaled", 0)
-        self._once = set(state.get("once", ()))
+        self._records.load_state_dict(state)
         if self._run is None:
             return
         run = self._run
@@ -340,46 +326,6 @@ class TensorBoard(Callback):
             self._files.writer("").add_hparams(self.hparams)
             self._files.flush()
 
-    def _write_graph(self) -> None:
-        samples = self.run.samples
-        batch = samples.get("train", samples.get("test"))
-        try:
-            graph = inspection_of(self.run.trainable).graph(batch)
-        except UnsupportedError as error:
-            self.run.decide(self, "skipped", f"the graph is not written: {error}")
-            return
-        except Exception as error:  # noqa: BLE001 - a graph is not worth the training
-            # No warning: the graph is written by default, and not every loop gives (inputs, ...).
-            cause = f"the graph is not written: the model cannot be run on a batch ({error!r})"
-            self.run.decide(self, "skipped", cause)
-            return
-        writer = self._files.writer("train")
-        if graph.nodes:
-            writer.add_graph(graph.nodes)
-        if graph.program:
-            writer.add_text("program", program_text(graph.program))
-        if graph.architecture:
-            writer.add_keras_model(graph.architecture)
-
-    def _write_layout(self, numbers: Mapping[str, float]) -> None:
-        layout = self.custom_scalars
-        if isinstance(layout, bool):
-            metrics = dict.fromkeys(name.removeprefix("val_") for name in numbers)
-            layout = {"training and validation": {m: [f"epoch_{m}$"] for m in metrics}}
-        self._files.writer("train").add_custom_scalars(layout)
-
-    def _write_texts(self) -> None:
-        writer = self._files.writer("train")
-        writer.add_text("configuration", configuration_text(self.run))
-        with contextlib.suppress(UnsupportedError):  # a run without a model
-            writer.add_text("model", model_text(self.run))
-
-    def _write_journal(self, epoch: int) -> None:
-        count = len(self.run.journal)
-        if count > self._journaled:
-            self._journaled = count
-            self._files.writer("train").add_text("journal", journal_text(self.run), epoch)
-
     def _report_profile(self, *, now: bool = False) -> None:
         done = self._profile.end(self.run, now=now) if self._profile else ""
         if done:
@@ -392,10 +338,8 @@ class TensorBoard(Callback):
         if message:
             self.run.print(message)
 
-    def _do_once(self, name: str, write: Any) -> None:
-        if name not in self._once:
-            self._once.add(name)
-            write()
+    def _note(self, cause: str) -> None:
+        self.run.decide(self, "skipped", cause)
 
     def _skip(self, what: str, cause: str) -> None:
         """Say, once in a run, what cannot be written."""

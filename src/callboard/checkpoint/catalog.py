@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from pathlib import Path
@@ -14,7 +15,16 @@ from callboard.checkpoint.keep import Checkpoint
 from callboard.checkpoint.manifest import SUMMARY_BYTES, Manifest
 from callboard.checkpoint.names import CHECKPOINT, LOCK, MANIFEST
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "is_of_the_machine"]
+
+_OF_THE_MACHINE = {
+    getattr(errno, name, None)
+    for name in (
+        *("EACCES", "EPERM", "EAGAIN", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"),
+        *("ESTALE", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
+        *("ENOTCONN", "ECONNRESET", "ECONNABORTED", "ECONNREFUSED"),
+    )
+}
 
 
 class Catalog:
@@ -74,6 +84,7 @@ class Catalog:
             NoCheckpointError: If it is not there.
             DamagedCheckpointError: If it is damaged.
             FileFormatError: If it is of a later version.
+            OSError: If it cannot be read for a reason that is no damage of it.
         """
         self.require(name)
         path = self._directory / name / MANIFEST
@@ -83,6 +94,8 @@ class Catalog:
             with self._disk.open(path) as file:
                 data = file.read()
         except OSError as error:
+            if is_of_the_machine(error):
+                raise
             raise DamagedCheckpointError(
                 f"{name} has no manifest that can be read: {error.strerror or error}"
             ) from error
@@ -151,3 +164,13 @@ class Catalog:
         newest = max(self._known.values(), key=lambda each: each.number, default=None)
         later = newest is None or step > newest.step
         return (math.inf if later else 0, step, generation)
+
+
+def is_of_the_machine(error: OSError) -> bool:
+    """Say whether an error tells of rights, memory or the network, and nothing about the file.
+
+    Example:
+        >>> [is_of_the_machine(OSError(n, "")) for n in (errno.EMFILE, errno.ENOENT, errno.EIO)]
+        [True, False, False]
+    """
+    return error.errno in _OF_THE_MACHINE

@@ -23,6 +23,10 @@ class Checkpoint:
         epoch: Epochs done.
         metrics: The metrics it was saved with.
         time_s: When it was saved, in seconds since 1970.
+
+    Example:
+        >>> Checkpoint("step-00000500", number=1, step=500, epoch=2, metrics={"loss": 0.5}).epoch
+        2
     """
 
     name: str
@@ -39,6 +43,12 @@ Rule = Callable[[Sequence[Checkpoint]], Iterable[Checkpoint]]
 
 def last(count: int = 1) -> Rule:
     """Keep the newest ones.
+
+    Args:
+        count: How many.
+
+    Raises:
+        ConfigurationError: If that is none.
 
     Example:
         >>> saved = [Checkpoint(f"step-{n}", number=n, step=n, epoch=0) for n in range(5)]
@@ -57,6 +67,16 @@ def best(count: int, monitor: str, mode: str = "auto") -> Best:
         count: How many.
         monitor: Name of the metric. Checkpoints without it, or where it is NaN, are not kept.
         mode: "min" if lower is better, "max" if higher is, "auto" to know it from the name.
+
+    Raises:
+        UnknownNameError: If ``mode`` is none of these.
+        ConfigurationError: If ``count`` is none, or the direction cannot be known from the name.
+
+    Example:
+        >>> losses = [0.5, 0.3, 0.4]
+        >>> saved = [Checkpoint(f"c{n}", n, n, 0, {"loss": loss}) for n, loss in enumerate(losses)]
+        >>> [checkpoint.step for checkpoint in surplus(saved, [best(1, "loss")])]  # not the newest
+        [0]
     """
     if count < 1:
         raise ConfigurationError(f"best({count!r}, ...): keep at least 1")
@@ -79,18 +99,36 @@ class Best:
 
     def __call__(self, saved: Sequence[Checkpoint]) -> list[Checkpoint]:
         """Return the best checkpoints, best first, of equal ones the older first."""
-        sign = -1.0 if self.mode == "max" else 1.0
-        having = [c for c in saved if math.isfinite(c.metrics.get(self.monitor, math.nan))]
-        return sorted(having, key=lambda c: (sign * c.metrics[self.monitor], c.number))[
-            : self.count
-        ]
+        having = [checkpoint for checkpoint in saved if self._cost(checkpoint) < math.inf]
+        return sorted(having, key=lambda c: (self._cost(c), c.number))[: self.count]
+
+    def prefers(self, one: Checkpoint, other: Checkpoint) -> bool:
+        """Say whether one checkpoint is better than another."""
+        return self._cost(one) < self._cost(other)
+
+    def _cost(self, checkpoint: Checkpoint) -> float:
+        """Return what is the lower the better; of a checkpoint without the metric, infinity."""
+        value = checkpoint.metrics.get(self.monitor, math.nan)
+        if not math.isfinite(value):
+            return math.inf
+        return -value if self.mode == "max" else value
 
 
 def every(*, epochs: int = 0, steps: int = 0, seconds: float = 0.0) -> Rule:
     """Keep one of every so many epochs, steps or seconds, for ever: the first after each.
 
+    Args:
+        epochs: Keep one of so many epochs,
+        steps: or of so many training steps,
+        seconds: or of so many seconds.
+
     Raises:
         ConfigurationError: If not exactly one period is given, and positive.
+
+    Example:
+        >>> saved = [Checkpoint(f"step-{n}", number=n, step=n, epoch=0) for n in range(1, 8)]
+        >>> [checkpoint.step for checkpoint in surplus(saved, [every(steps=3)])]  # not the newest
+        [1, 2, 4, 5]
     """
     given = [period for period in (epochs, steps, seconds) if period]
     if len(given) != 1 or given[0] < 0:
@@ -113,10 +151,20 @@ def every(*, epochs: int = 0, steps: int = 0, seconds: float = 0.0) -> Rule:
     return firsts
 
 
-def superseded(saved: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Return the checkpoints, oldest first, whose step was saved again since."""
-    newest = {checkpoint.step: checkpoint.name for checkpoint in saved}
-    return [checkpoint for checkpoint in saved if newest[checkpoint.step] != checkpoint.name]
+def superseded(saved: Sequence[Checkpoint], rules: Sequence[Rule] = ()) -> list[Checkpoint]:
+    """Return the checkpoints, oldest first, whose step was saved again since.
+
+    Not those of which more is known, and not those that are better by a ``best`` rule: a save at an
+    interruption has no metrics, and a run that began anew may be worse.
+    """
+    newest = {checkpoint.step: checkpoint for checkpoint in saved}
+    return [each for each in saved if _replaces(newest[each.step], each, rules)]
+
+
+def _replaces(new: Checkpoint, old: Checkpoint, rules: Sequence[Rule]) -> bool:
+    if new is old or not old.metrics.keys() <= new.metrics.keys():
+        return False
+    return not any(rule.prefers(old, new) for rule in rules if isinstance(rule, Best))
 
 
 def surplus(saved: Sequence[Checkpoint], rules: Sequence[Rule]) -> list[Checkpoint]:

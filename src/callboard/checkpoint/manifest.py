@@ -17,7 +17,15 @@ from callboard.checkpoint.dtypes import dtype_of
 from callboard.checkpoint.keep import Checkpoint
 from callboard.checkpoint.safetensors import Place
 
-__all__ = ["FORMAT", "SUMMARY_BYTES", "FileEntry", "Manifest", "TensorEntry", "digest_of"]
+__all__ = [
+    "FORMAT",
+    "SUMMARY_BYTES",
+    "FileEntry",
+    "LaterFormatError",
+    "Manifest",
+    "TensorEntry",
+    "digest_of",
+]
 
 FORMAT = 1
 """Version of the layout of a checkpoint; a reader refuses a later one."""
@@ -28,6 +36,10 @@ SUMMARY_BYTES = 4096
 _BASE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 _START, _SEAL = b'{"summary":', b',"digest":"'
+
+
+class LaterFormatError(FileFormatError):
+    """A checkpoint that a later version wrote: whole, and not for this one to read."""
 
 
 def digest_of(*data: Any) -> str:
@@ -104,7 +116,8 @@ class Manifest:
 
         Raises:
             DamagedCheckpointError: If one byte of it is another.
-            FileFormatError: If it is of a later version, or lists what no checkpoint has.
+            LaterFormatError: If it is of a later version.
+            FileFormatError: If it lists what no checkpoint has.
         """
         body, seal, end = data.rpartition(_SEAL)
         if not seal or end != digest_of(body).encode() + b'"}\n':
@@ -116,6 +129,8 @@ class Manifest:
                 _checked_name(file): _entry_from_json(entry)
                 for file, entry in content["files"].items()
             }
+        except LaterFormatError:
+            raise
         except _MALFORMED as error:
             raise FileFormatError(f"the manifest of {name} is none of ours: {error}") from error
         return cls(checkpoint, files)
@@ -156,9 +171,10 @@ def _summary_to_json(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _summary_from_json(content: Mapping[str, Any], name: str) -> Checkpoint:
     if content["format"] != FORMAT:
-        raise ValueError(
-            f"it has format {content['format']!r}, and this version of callboard reads {FORMAT}"
-        )
+        told = f"format {content['format']!r}, and this version of callboard reads {FORMAT}"
+        if isinstance(content["format"], int) and content["format"] > FORMAT:
+            raise LaterFormatError(f"{name} has {told}; use the later version that wrote it")
+        raise ValueError(f"it has {told}")
     return Checkpoint(
         name,
         _count(content["number"]),

@@ -12,8 +12,8 @@ import numpy as np
 from callboard._core.errors import DamagedCheckpointError, FileFormatError, NoCheckpointError
 from callboard._core.fs import Disk
 from callboard.checkpoint import strict_json
-from callboard.checkpoint.catalog import Catalog
-from callboard.checkpoint.manifest import FileEntry, Manifest, digest_of
+from callboard.checkpoint.catalog import Catalog, is_of_the_machine
+from callboard.checkpoint.manifest import FileEntry, LaterFormatError, Manifest, digest_of
 from callboard.checkpoint.names import MANIFEST, STATE
 from callboard.checkpoint.tree import join, part_of_path
 
@@ -71,12 +71,16 @@ class Reader:
         Raises:
             NoCheckpointError: If there is none.
             DamagedCheckpointError: If all are damaged.
+            LaterFormatError: If a later version of the library wrote the newest.
+            OSError: If that cannot be read for a reason that is no damage of it.
         """
         for _ in range(_ATTEMPTS):
             damaged: dict[str, str] = {}
             for name in self._catalog.newest_first():
                 try:
                     manifest, tree = self._read(name, revived, only)
+                except LaterFormatError:
+                    raise
                 except (FileFormatError, NoCheckpointError) as error:
                     if name not in self._catalog.names():
                         break  # removed by a writer, who has a newer one
@@ -165,6 +169,8 @@ class Reader:
                 while count := opened.readinto(content.data[filled:]):  # type: ignore[attr-defined] # of every file
                     filled += count
         except OSError as error:
+            if is_of_the_machine(error):
+                raise
             raise DamagedCheckpointError(
                 f"{name}/{file} cannot be read: {error.strerror or error}"
             ) from error

@@ -44,6 +44,7 @@ class CheckpointStore:
             ``every(epochs=10)``. What no rule keeps is removed after a save; the newest never is.
             Without rules all are kept.
         disk: The operations on files; a test may pass one that fails.
+        clock: Returns seconds since 1970, for the times of checkpoints.
 
     Example:
         >>> import tempfile
@@ -128,6 +129,8 @@ class CheckpointStore:
             NoCheckpointError: If there is none, or not this one.
             DamagedCheckpointError: If it is damaged; without ``checkpoint``, if all are. Then
                 nothing is changed.
+            FileFormatError: If a later version of callboard wrote it.
+            OSError: If it cannot be read for want of rights, memory or a network.
         """
         if checkpoint is not None:
             return self._reader.tree(self.path(checkpoint).name, revived, only)
@@ -239,9 +242,10 @@ class CheckpointStore:
             if not dry:
                 self._begin()
             saved = self.checkpoints()
-            gone = superseded(saved)
+            rules = self.keep if rules is None else rules
+            gone = superseded(saved, rules)
             current = [checkpoint for checkpoint in saved if checkpoint not in gone]
-            gone += surplus(current, self.keep if rules is None else rules)
+            gone += surplus(current, rules)
             if saved and saved[-1].name not in self._whole:
                 gone = self._without_the_last_whole(saved, gone)
             if not dry:

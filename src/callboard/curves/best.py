@@ -48,7 +48,11 @@ def best_epoch_of(history: Mapping[str, Sequence[float]]) -> BestEpoch | None:
 
 
 def finite(values: Sequence[float]) -> Any:
-    """Return values as an array in which all that cannot be drawn is NaN."""
+    """Return values as an array in which all that cannot be drawn is NaN.
+
+    Raises:
+        DataError: If they are not numbers, one for each epoch.
+    """
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -29,7 +30,8 @@ class RecordFile:
 
     The file is created with the first record. It holds whole records at all times that a writer
     can help: after a failed write it is cut back to the last whole one, and what did not fit
-    stays in memory for the next attempt. Several threads may share one.
+    stays in memory for the next attempt. If somebody removes it, another one is begun, with a
+    warning. Several threads may share one.
 
     Args:
         directory: Where the file is created; made when needed.
@@ -117,16 +119,36 @@ class RecordFile:
                 f"the event writer of {str(self._directory)!r} is closed; to go on, open another "
                 "one on the same directory with start_step="
             )
+        self._create(now)
+        self._buffer += self._opening(now)
+
+    def _create(self, now: float) -> None:
         self.path, file = _new_file(self._directory, int(now), self._suffix)
         # A buffered file would keep what the disk refused, and fail again on closing.
         self._file = cast("io.FileIO", cast("io.BufferedRandom", file).detach())
         self._flushed_at = now
-        self._buffer += self._opening(now)
+
+    def _go_on_if_removed(self, file: io.FileIO, now: float) -> None:
+        if not self._buffer or not fs.is_removed(file.fileno()):
+            return
+        gone = self.path
+        self._create(now)
+        file.close()
+        if self.offset:  # the opening is not among the records that wait
+            self._buffer[:0] = self._opening(now)
+            self.offset = 0
+        warnings.warn(
+            f"the event file {str(gone)!r} was removed while it was written; what comes now goes "
+            "into another one",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
     def _write(self, now: float) -> None:
         """Write the buffer out; on failure keep its records from the first unwritten one on."""
         if self._file is None:
             return
+        self._go_on_if_removed(self._file, now)
         records, written = bytes(self._buffer), 0
         try:
             with self._naming():

@@ -63,6 +63,10 @@ def read_recordings(path: str | os.PathLike[str]) -> list[Recording]:
 
     Several are logs of one kind side by side in a folder, or folders side by side with a log in
     each.
+
+    Raises:
+        FileNotFoundError: If there is nothing at ``path``.
+        FileFormatError: If it is nothing that can be read.
     """
     path = Path(path)
     if not path.exists():

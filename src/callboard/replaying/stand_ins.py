@@ -62,7 +62,7 @@ class _Folder(CheckpointFolder):
 
     def open(self, monitor: str, mode: Mode, *, writes: bool) -> None:  # noqa: ARG002 - the folder's
         """Set the rules."""
-        self._rules = self.retention.rules(monitor, mode)
+        self._rules = self.rules(monitor, mode)
         self.kept: list[Checkpoint] = []
 
     def best_value(self, monitor: str) -> None:
@@ -87,7 +87,10 @@ class ModelCheckpoint(ours.ModelCheckpoint):
         self.folder: _Folder | None = None
         if self._folder is not None:
             self._folder = self.folder = _Folder(
-                filepath, self._folder.retention, weights_only=self.save_weights_only
+                filepath,
+                self._folder.retention,
+                weights_only=self.save_weights_only,
+                best_only=self.save_best_only,
             )
 
     def check(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from callboard._core.batches import positive
 from callboard._core.errors import ConfigurationError, UnknownNameError
 
 __all__ = ["Settings"]
@@ -33,20 +34,12 @@ class Settings:
     flush_denormals: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("steps_per_execution", "gradient_accumulation_steps"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigurationError(f"{name} must be a whole number, 1 or more; got {value!r}")
-        for name in ("clipnorm", "clipvalue", "global_clipnorm"):
-            limit = getattr(self, name)
-            if limit is not None and not 0 < limit < math.inf:
+        positive(self.steps_per_execution, "steps_per_execution")
+        positive(self.gradient_accumulation_steps, "gradient_accumulation_steps")
+        for name, limit in self._limits.items():
+            if not 0 < limit < math.inf:
                 raise ConfigurationError(f"{name} must be a positive number; got {limit!r}")
-        if (
-            sum(
-                limit is not None for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm)
-            )
-            > 1
-        ):
+        if len(self._limits) > 1:
             raise ConfigurationError(
                 "pass one of clipnorm, clipvalue and global_clipnorm, not several"
             )
@@ -71,9 +64,15 @@ class Settings:
     @property
     def clips(self) -> bool:
         """Whether gradients are clipped."""
-        return any(
-            limit is not None for limit in (self.clipnorm, self.clipvalue, self.global_clipnorm)
-        )
+        return bool(self._limits)
+
+    @property
+    def _limits(self) -> dict[str, float]:
+        """The limits to clip gradients by that are given, by name."""
+        limits = {
+            name: getattr(self, name) for name in ("clipnorm", "clipvalue", "global_clipnorm")
+        }
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     def clipped(self, gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return gradients clipped as Keras's optimizers do; new tensors, for compiled code too."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from callboard._core.errors import DataError
 from callboard.torch import distributed
 from callboard.torch.arrays import array_dtype, to_tensor
+from callboard.torch.extra_states import extra_states, is_extra_state, put_extra_states
 
 if TYPE_CHECKING:
     from callboard.torch.model import Model
@@ -120,7 +121,8 @@ def state_of(model: Model) -> dict[str, Any]:
     """Return weights, optimizer and gradients that wait for an update, as they are."""
     module = distributed.unwrapped(model.module)
     trained = _trained(model)
-    tensors = {n: t for n, t in module.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}
+    own = module.state_dict(keep_vars=True)
+    tensors = {n: t for n, t in own.items() if isinstance(t, Tensor) and not is_extra_state(n)}
     frozen = {
         name
         for name, tensor in tensors.items()
@@ -130,6 +132,9 @@ def state_of(model: Model) -> dict[str, Any]:
         "weights": {n: t.detach() for n, t in tensors.items() if n not in frozen},
         "frozen": {n: tensors[n].detach() for n in tensors if n in frozen},
     }
+    extra = extra_states(own)
+    if extra:
+        state["extra"] = extra
     if model.optimizer is not None:
         state["optimizer"] = model.optimizer.full_state()
         if not model.steps_by_itself:
@@ -155,7 +160,9 @@ def load_state(model: Model, state: Mapping[str, Any]) -> None:
     if model.optimizer is not None:
         model.optimizer.restore_full(state["optimizer"])
     model.trainable.write(weights)
-    put_gradients(distributed.unwrapped(model.module), state.get("gradients", {}))
+    module = distributed.unwrapped(model.module)
+    put_gradients(module, state.get("gradients", {}))
+    put_extra_states(module, state.get("extra", {}))
 
 
 def gradients_of(module: torch.nn.Module) -> dict[str, Tensor]:

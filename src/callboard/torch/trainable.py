@@ -16,6 +16,7 @@ from callboard.torch import distributed, files, state
 from callboard.torch.activations import recorded_activations
 from callboard.torch.arrays import to_array, to_tensor
 from callboard.torch.averages import ForeignAverages, WeightAverages
+from callboard.torch.extra_states import is_extra_state
 from callboard.torch.guard import Guard
 from callboard.torch.inspection import TorchInspection, inputs_of
 from callboard.torch.optimizers import Optimizer
@@ -223,8 +224,9 @@ class TorchTrainable:
 
     def check_fit(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Raise DataError if weights and buffers do not have the model's names and shapes."""
-        own = self._tensors()
-        missing, unknown = own.keys() - weights.keys(), weights.keys() - own.keys()
+        own = {n: tensor for n, tensor in self._tensors().items() if not is_extra_state(n)}
+        given = {name for name in weights if not is_extra_state(name)}
+        missing, unknown = own.keys() - given, given - own.keys()
         if missing or unknown:
             raise DataError(
                 "the weights are those of another model: "
@@ -241,7 +243,8 @@ class TorchTrainable:
         """Write weights and buffers that fit, in place."""
         with torch.no_grad():
             for name, tensor in self._tensors().items():
-                tensor.copy_(weights[name])
+                if not is_extra_state(name):  # what the module made of it just now
+                    tensor.copy_(weights[name])
 
 
 def _check_kind(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["make_folder", "naming", "sync", "sync_descriptor", "sync_directory"]
+__all__ = ["make_folder", "missing_folders", "naming", "sync", "sync_descriptor", "sync_directory"]
 
 
 def sync(file: BinaryIO) -> None:
@@ -41,10 +42,27 @@ def sync_descriptor(descriptor: int) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it durably; a folder that is there costs one look."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = missing_folders(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
         sync_directory(made.parent)
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """Return what is to be made of a folder and those above it, the innermost first.
+
+    Raises:
+        FileNotFoundError: If one of them is a link to nothing, in whose place none can be made.
+    """
+    missing = []
+    for each in (folder, *folder.parents):
+        if each.exists():
+            break
+        if each.is_symlink():
+            reason = f"is a link to {str(each.readlink())!r}, which is not there; make that folder"
+            raise FileNotFoundError(errno.ENOENT, reason, str(each))
+        missing.append(each)
+    return missing
 
 
 def sync_directory(path: Path) -> None:

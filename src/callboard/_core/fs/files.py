@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from callboard._core.fs.durable import make_folder, sync, sync_directory
+from callboard._core.fs.durable import make_folder, missing_folders, sync, sync_directory
 
 __all__ = [
     "append",
     "create",
     "cut_back",
+    "is_removed",
     "remove",
     "replacing",
     "replacing_by_path",
@@ -43,6 +44,11 @@ def append(path: Path) -> BinaryIO:
     """Open a file for reading and for writing at its end; it and its parent folders are made."""
     make_folder(path.parent)
     return path.open("a+b")
+
+
+def is_removed(descriptor: int) -> bool:
+    """Say whether an open file has no name any more, so that what is written to it is lost."""
+    return os.fstat(descriptor).st_nlink == 0
 
 
 def cut_back(path: Path, size: int) -> None:
@@ -130,6 +136,7 @@ def writable_file(path: Path) -> None:
 
     Raises:
         IsADirectoryError: If ``path`` is a directory.
+        FileNotFoundError: If a parent of ``path`` is a link to nothing.
         NotADirectoryError: If a parent of ``path`` is a file.
         PermissionError: If the nearest existing folder may not be written.
     """
@@ -137,7 +144,8 @@ def writable_file(path: Path) -> None:
         raise IsADirectoryError(
             errno.EISDIR, "is a directory; give the path of a file to write", str(path)
         )
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    parents = path.absolute().parents
+    parent = parents[len(missing_folders(parents[0]))]
     if not parent.is_dir():
         raise NotADirectoryError(
             errno.ENOTDIR, "is a file, so nothing can be written below it", str(parent)
