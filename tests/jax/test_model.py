@@ -8,7 +8,13 @@ import optax
 import pytest
 from flax import linen, nnx
 
-from callboard import ConfigurationError, DataError, RunStateError, UnknownNameError
+from callboard import (
+    ConfigurationError,
+    ConfigurationWarning,
+    DataError,
+    RunStateError,
+    UnknownNameError,
+)
 from callboard.callbacks import (
     EarlyStopping,
     LambdaCallback,
@@ -312,6 +318,14 @@ def test_single_batches_and_eager_steps():
     told = []
     model.summary(told.append)
     assert told[0].endswith("Total: 10 (0.0 KB)")
+
+
+def test_data_to_look_at_that_ends_early_is_warned_of():
+    model = made()
+    with pytest.warns(ConfigurationWarning, match="after 2 batches, and steps=5; the res"):
+        model.evaluate(iter([(X[:4], Y[:4])] * 2), steps=5, verbose=0)
+    with pytest.warns(ConfigurationWarning, match="after 2 batches, and validation_steps=5"):
+        model.fit(X, Y, validation_data=[(X[:4], Y[:4])] * 2, validation_steps=5, verbose=0)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

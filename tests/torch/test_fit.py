@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from callboard import ConfigurationError, DataError, RunStateError
+from callboard import ConfigurationError, ConfigurationWarning, DataError, RunStateError
 from callboard._core.errors import UnknownNameError
 from callboard.callbacks import LambdaCallback
 from callboard.torch import Model
@@ -322,6 +322,20 @@ def test_a_generator_that_ends_early_is_an_error():
         fitted((pair for pair in list(Anew())), epochs=2, steps_per_epoch=3)
     with pytest.raises(DataError, match="ended after 0 batches of epoch 2"):
         fitted((pair for pair in list(Anew())), epochs=2)
+
+
+@pytest.mark.parametrize("data", [Anew, lambda: iter(Anew())], ids=["anew", "once"])
+def test_data_to_look_at_that_ends_early_is_warned_of(data):
+    model = compiled()
+    with pytest.warns(
+        ConfigurationWarning, match="after 4 batches, and steps=5; the result is of 4"
+    ):
+        model.evaluate(data(), steps=5, verbose=0)
+    with pytest.warns(ConfigurationWarning, match="after 4 batches, and steps=5"):
+        assert len(model.predict(data(), steps=5, verbose=0)) == 20
+    with pytest.warns(ConfigurationWarning, match="after 4 batches, and validation_steps=5"):
+        model.fit(X, Y, validation_data=data(), validation_steps=5, verbose=0)
+    assert model.evaluate(data(), steps=4, verbose=0) >= 0
 
 
 def test_epochs_count_from_the_initial_one():

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from callboard._core.batches import Batch, is_list_of_batches, positive
+from callboard._core.checks import ConfigurationWarning
 from callboard._core.errors import ConfigurationError
 
-__all__ = ["check_limit", "chunks", "fewer", "validation_parts", "validation_schedule"]
+__all__ = [
+    "check_limit",
+    "chunks",
+    "fewer",
+    "limited",
+    "validation_parts",
+    "validation_schedule",
+]
+
+_T = TypeVar("_T")
 
 
 def validation_parts(data: Any) -> Batch:
@@ -54,6 +65,26 @@ def chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     stream = iter(batches)
     while chunk := list(itertools.islice(stream, size)):
         yield chunk
+
+
+def limited(batches: Iterable[_T], limit: int | None, name: str) -> Iterator[_T]:
+    """Yield so many batches, or all; warn if there are fewer, as Keras does.
+
+    Args:
+        batches: The batches.
+        limit: How many; None for all.
+        name: What the argument with that number is called.
+    """
+    count = 0
+    for batch in itertools.islice(batches, limit):
+        yield batch
+        count += 1
+    if limit is not None and count < limit:
+        warnings.warn(
+            f"the data ended after {count} batches, and {name}={limit}; the result is of {count}",
+            ConfigurationWarning,
+            stacklevel=2,
+        )
 
 
 def fewer(known: int | None, limit: int | None) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from callboard._core.errors import ConfigurationError
 from callboard._core.fit_arguments import (
     check_limit,
     fewer,
+    limited,
     validation_parts,
     validation_schedule,
 )
@@ -114,7 +114,9 @@ def fit(
 
     def validate(epoch: int) -> None:
         if validation is not None and is_due(epoch):
-            _score(learner, run, itertools.islice(validation.epoch(epoch), validation_steps))
+            _score(
+                learner, run, limited(validation.epoch(epoch), validation_steps, "validation_steps")
+            )
 
     model.history = run.history
     with learner.fitted():
@@ -153,7 +155,7 @@ def evaluate(
         purpose="test",
     )
     with run:
-        _score(learner, run, itertools.islice(batches.epoch(0), steps))
+        _score(learner, run, limited(batches.epoch(0), steps, "steps"))
     return dict(run.logs)
 
 
@@ -180,7 +182,7 @@ def predict(
     )
     outputs = []
     with run:
-        placed = map(learner.placement.placing(), itertools.islice(batches.epoch(0), steps))
+        placed = map(learner.placement.placing(), limited(batches.epoch(0), steps, "steps"))
         for batch in run.predict(placed):
             output = mapped(_result_of, learner.forward(batch.x))
             logs = functools.partial(Logs, {"outputs": output})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from callboard._core.fit_arguments import (
     check_limit,
     chunks,
     fewer,
+    limited,
     validation_parts,
     validation_schedule,
 )
@@ -117,7 +117,9 @@ def fit(
 
     def validate(epoch: int) -> None:
         if validation is not None and is_due(epoch):
-            _score(model, run, itertools.islice(validation.epoch(epoch), validation_steps))
+            _score(
+                model, run, limited(validation.epoch(epoch), validation_steps, "validation_steps")
+            )
 
     model.history = run.history
     with _fitting(model):
@@ -174,7 +176,7 @@ def evaluate(
         purpose="test",
     )
     with run:
-        _score(model, run, itertools.islice(batches.epoch(0), steps))
+        _score(model, run, limited(batches.epoch(0), steps, "steps"))
     return dict(run.logs)
 
 
@@ -200,7 +202,7 @@ def predict(
     )
     outputs = []
     with run, _evaluating(model):
-        for batch in run.predict(itertools.islice(batches.epoch(0), steps)):
+        for batch in run.predict(limited(batches.epoch(0), steps, "steps")):
             with placement.explaining(batch.x):
                 output = mapped(_result, model.forward(batch.x))
             logs = functools.partial(Logs, {"outputs": output})
