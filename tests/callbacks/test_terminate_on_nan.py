@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from callboard import NonFiniteError, Run
-from callboard.callbacks import TerminateOnNaN
+from callboard.callbacks import LambdaCallback, TerminateOnNaN
 from callboard.testing import ScriptedModel
 
 MESSAGE = "Batch {}: Invalid loss, terminating training\n"
@@ -67,10 +67,35 @@ def test_where_bad_updates_are_rejected_in_any_case_no_look_waits_for_the_latest
     model = Guarded()
     model.rejected = "loss: nan"
     losses = [1.0, math.nan, *[1.0] * 98]
-    assert play(losses, TerminateOnNaN(), model).progress.step == 65
+    run = play(losses, TerminateOnNaN(), model)
+    assert run.progress.step == 65
+    assert run.stop_reason == "one of the batches 1 to 64 has an invalid loss: nan"
     assert play(losses[:40], TerminateOnNaN(), model).progress.step == 40  # at the epoch's end
     assert play(losses, TerminateOnNaN(check_freq=8), model).progress.step == 1
     assert capsys.readouterr().out == "".join(map(MESSAGE.format, (64, 39, 0)))
+
+
+def test_of_batches_that_were_not_looked_at_one_by_one_none_is_named(capsys):
+    losses = [*[1.0] * 11, math.nan, *[1.0] * 8]
+    run = play(losses, TerminateOnNaN(check_freq=5))
+    assert run.stop_reason == "one of the batches 11 to 15 has an invalid loss: nan"
+    assert capsys.readouterr().out == MESSAGE.format(15)
+
+
+def test_which_batches_were_looked_at_is_known_after_a_resume_and_anew_in_an_epoch():
+    callback = TerminateOnNaN(check_freq=5)
+    states = []
+    note = LambdaCallback(on_train_batch_end=lambda *_: states.append(callback.state_dict()))
+    run = Run(trainable=ScriptedModel(), callbacks=[callback, note], verbose=0)
+    with run:
+        for _ in run.epochs():
+            for loss in run.train([1.0] * 7):
+                run.log(loss=loss)
+    assert [state["sound"] for state in states] == [1, 1, 1, 1, 1, 6, 6]
+    resumed = TerminateOnNaN()
+    resumed.load_state_dict(states[-1])
+    assert resumed.state_dict() == states[-1] == {"next_look": 10, "sound": 6}
+    assert callback.state_dict() == {"next_look": 0, "sound": 0}
 
 
 def test_an_update_that_was_rejected_is_named(capsys):

@@ -61,10 +61,11 @@ class TerminateOnNaN(Callback):
         self.gradients = flag(gradients, "gradients")
         self.check_freq = check_freq
         self._next_look = 0
-        self._losses_are_seen = False
+        self._sound = 0  # all batches before this one are known to be
+        self._losses_are_seen = self._is_told = False
         self._found = False
         self._lags = False
-        self._earlier: Logs | None = None
+        self._earlier: tuple[int, Logs | None] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin to guard the updates."""
@@ -75,10 +76,11 @@ class TerminateOnNaN(Callback):
         waits = not (self.check_freq or trainable.synchronous)
         self._lags = waits and self._losses_are_seen and not self.gradients
         self._earlier = None
-        self._next_look = 0
+        self._next_look = self._sound = 0
         self._found = False
         # Where a bad loss or update is told, nothing has to be asked before.
         is_told = self.run.wakes_for_bad_losses and self._every == 1 and trainable.synchronous
+        self._is_told = is_told
         self.wakes_at_s = math.inf if is_told else None
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -87,8 +89,11 @@ class TerminateOnNaN(Callback):
             return
         self._next_look = batch + self._every
         if self._lags:
-            earlier, self._earlier = self._earlier, logs
-            if earlier is None or _is_finite(earlier):
+            earlier, self._earlier = self._earlier, (batch, logs)
+            if earlier is None:
+                return
+            if _is_finite(earlier[1]):
+                self._sound = earlier[0] + 1
                 return
         self._look(batch, logs)
 
@@ -98,19 +103,21 @@ class TerminateOnNaN(Callback):
         self._earlier = None
         if not self.run.stopping:
             self._look(self.run.progress.batch - 1, logs)
+        self._sound = 0
 
     def _look(self, batch: int, logs: Logs | None) -> None:
         bad = self.run.trainable.rejected
-        if not bad and self._losses_are_seen:
+        if not bad and (self._losses_are_seen or _is_finite(logs)):
+            self._sound = batch + 1
             return
-        if not bad:
-            if logs is None or _is_finite(logs):
-                return
+        if not bad and logs is not None:
             bad = f"loss: {logs['loss']}"
         if self._found:  # by another thread, in a batch that came in between
             return
         self._found = True
-        reason = f"batch {batch} has an invalid {bad}"
+        is_exact = self._is_told or self._sound >= batch
+        where = f"batch {batch}" if is_exact else f"one of the batches {self._sound} to {batch}"
+        reason = f"{where} has an invalid {bad}"
         if self.raise_error:
             raise NonFiniteError(f"{reason}; the update was not applied")
         self.run.stop(reason)
@@ -119,13 +126,14 @@ class TerminateOnNaN(Callback):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the batch at which the loss is looked at next."""
-        return {"next_look": self._next_look}
+        """Return the batch at which the loss is looked at next, and up to which all were sound."""
+        return {"next_look": self._next_look, "sound": self._sound}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()``."""
         super().load_state_dict(state)
         self._next_look = state["next_look"]
+        self._sound = state.get("sound", 0)
 
     def close(self) -> None:
         """Let every update through again."""
@@ -133,7 +141,7 @@ class TerminateOnNaN(Callback):
             self._run.trainable.unguard()
 
 
-def _is_finite(logs: Logs) -> bool:
+def _is_finite(logs: Logs | None) -> bool:
     """Say whether the loss was finite so far: in the running mean, NaN and infinity stay."""
-    loss = logs.get("loss")
+    loss = None if logs is None else logs.get("loss")
     return not isinstance(loss, float) or math.isfinite(loss)
