@@ -102,6 +102,7 @@ def test_a_graph_leaves_no_trace_in_the_training(tmp_path):
         state = {name: tensor.numpy().tobytes() for name, tensor in module.state_dict().items()}
         results.append((state, torch.get_rng_state().numpy().tobytes(), model.history.history))
     assert results[0] == results[1]
+    assert not torch.nn.modules.module._has_any_global_hook()  # torch.compile would warn of one
 
 
 def test_a_model_that_cannot_be_run_on_a_batch_trains_without_a_graph(tmp_path):

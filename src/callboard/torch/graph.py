@@ -14,10 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
+from torch.nn.modules import module as modules
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -130,8 +127,8 @@ class _Recorder(TorchFunctionMode):
         """Follow which layer runs, and note what runs inside."""
         # Of all modules: a scripted one takes no hook of its own.
         handles = (
-            register_module_forward_pre_hook(self._enter),
-            register_module_forward_hook(self._leave, with_kwargs=True),
+            modules.register_module_forward_pre_hook(self._enter),
+            modules.register_module_forward_hook(self._leave, with_kwargs=True),
         )
         try:
             with self:
@@ -139,6 +136,8 @@ class _Recorder(TorchFunctionMode):
         finally:
             for handle in handles:
                 handle.remove()
+                # torch 2.13 leaves this behind, and torch.compile would warn of it from then on.
+                modules._global_forward_hooks_with_kwargs.pop(handle.id, None)  # noqa: SLF001 - as said
 
     def _enter(self, layer: nn.Module, _args: Any) -> None:
         inside = f"{self._open[-1]}/" if self._open else ""
