@@ -179,7 +179,9 @@ class Callbacks(Bridge):
     def _iteration_completed(self, trainer: Engine) -> None:
         state = trainer.state
         output, samples = state.output, sample_count(state.batch)
-        if not (self._counts_batches or self._is_awake) and self._may_wait(output):
+        # Neither the first batch of an epoch nor a bad one, and with a plain loss.
+        may_wait = type(output) is float and self._means and output - output == 0.0
+        if may_wait and not (self._counts_batches or self._is_awake):
             self._uncounted.append((output, samples))
             if len(self._uncounted) >= _FOLD:
                 self._catch_up(trainer)
@@ -195,10 +197,6 @@ class Callbacks(Bridge):
                 self._wake()
         if run.end_batch(self._logs, samples=samples):
             trainer.terminate()
-
-    def _may_wait(self, output: Any) -> bool:
-        """Say whether a batch is neither the first of an epoch nor a bad one, with a plain loss."""
-        return type(output) is float and bool(self._means) and output - output == 0.0
 
     def _catch_up(self, trainer: Engine) -> None:
         """Count the batches of the epoch that were not looked at one by one."""

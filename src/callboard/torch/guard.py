@@ -123,10 +123,11 @@ class Guard:
         """Look before an update; where a closure makes its gradients, when it has done so."""
         if len(args) > 1 and args[1] is not None:
             return (optimizer, self._watched(args[1], optimizer), *args[2:]), kwargs
-        if kwargs.get("closure") is not None:
+        if kwargs and kwargs.get("closure") is not None:
             return args, {**kwargs, "closure": self._watched(kwargs["closure"], optimizer)}
         self._look(optimizer)
-        self.settle_buffers()
+        if self.buffers.are_followed:
+            self.settle_buffers()
         return None
 
     def _watched(self, closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
@@ -154,7 +155,7 @@ class Guard:
             finite = not gradients or math.isfinite(_largest(gradients).item())
         else:
             finite = not self._is_found[()]
-        if not finite or self.rejected:
+        if not finite or self._rejected or (self._mark is not None and self.rejected):
             self._refuse(optimizer, gradients)
 
     def _look_anywhere(self, optimizer: Any) -> None:
