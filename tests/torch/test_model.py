@@ -7,7 +7,7 @@ import torch
 import torchmetrics
 from torch import nn
 
-from callboard import ConfigurationError, DataError, RunStateError
+from callboard import ConfigurationError, ConfigurationWarning, DataError, RunStateError
 from callboard.callbacks import LambdaCallback
 from callboard.torch import Model, metrics
 
@@ -170,7 +170,8 @@ def test_a_pass_can_be_limited_to_some_batches():
     some = model.evaluate(X, Y, batch_size=3, steps=2, verbose=0)
     assert some == pytest.approx(model.evaluate(X[:6], Y[:6], verbose=0), rel=1e-6)
     watch = LambdaCallback()
-    model.evaluate(X, Y, batch_size=3, steps=99, verbose=0, callbacks=[watch])
+    with pytest.warns(ConfigurationWarning, match="after 4 batches, and steps=99"):
+        model.evaluate(X, Y, batch_size=3, steps=99, verbose=0, callbacks=[watch])
     assert watch.params["steps"] == 4
     endless = ((X[:2], Y[:2]) for _ in iter(int, 1))
     model.evaluate(endless, steps=3, verbose=0, callbacks=[watch])
