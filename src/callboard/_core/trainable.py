@@ -170,6 +170,7 @@ class NoModel:
     rate_controller = ""
     rejected = ""
     active_guard = None
+    rate_can_be_set = True  # as far as is known: whether there is a rate is asked elsewhere
     inspection = None
 
     def __init__(self, advice: str = "pass Run(model=..., optimizer=...)") -> None:

@@ -21,8 +21,8 @@ def learned(estimator: Any) -> Iterator[tuple[str, Array]]:
     Example:
         >>> from sklearn.linear_model import SGDRegressor
         >>> from sklearn.multioutput import MultiOutputRegressor
-        >>> inner = SGDRegressor()
-        >>> outer = MultiOutputRegressor(inner).partial_fit([[1.0]], [[2.0, 3.0]])
+        >>> outer = MultiOutputRegressor(SGDRegressor())
+        >>> _ = outer.partial_fit([[1.0]], [[2.0, 3.0]])
         >>> [name for name, _ in learned(outer)][:2]
         ['estimators_.0.coef_', 'estimators_.0.intercept_']
     """
@@ -70,7 +70,7 @@ def owner(estimator: Any, name: str) -> tuple[Any, str, str]:
 
     Example:
         >>> from sklearn.neural_network import MLPRegressor
-        >>> owner(MLPRegressor([3]), "coefs_.1")
+        >>> owner(MLPRegressor(hidden_layer_sizes=[3]), "coefs_.1")
         (MLPRegressor(hidden_layer_sizes=[3]), 'coefs_', '1')
 
     Raises:
